@@ -28,10 +28,7 @@ pub enum BatchError {
 impl BatchError {
     /// Whether a limit was exceeded, as opposed to the batch being wrong in itself.
     pub fn is_too_large(&self) -> bool {
-        matches!(
-            self,
-            Self::Codec(CodecError::TooLarge { .. }) | Self::Decode(DecodeError::TooLarge { .. })
-        )
+        matches!(self, Self::Codec(CodecError::TooLarge { .. }) | Self::Decode(DecodeError::TooLarge { .. }))
     }
 }
 

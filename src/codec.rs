@@ -69,11 +69,7 @@ impl Compressor {
     /// A compressor for `codec`; `level` is zstd's or gzip's, and without meaning for the others.
     pub fn new(codec: Codec, level: Option<i32>) -> Self {
         let level = level.unwrap_or(if codec == Codec::Zstd { ZSTD_LEVEL } else { 1 });
-        Self {
-            codec,
-            level,
-            zstd: None,
-        }
+        Self { codec, level, zstd: None }
     }
 
     /// The codec.
@@ -115,22 +111,14 @@ impl Compressor {
             empty => {
                 let mut context =
                     CCtx::try_create().ok_or_else(|| corrupt("zstd", "no memory for a context"))?;
-                context
-                    .set_parameter(CParameter::CompressionLevel(self.level))
-                    .map_err(zstd_error)?;
-                context
-                    .set_parameter(CParameter::ChecksumFlag(false))
-                    .map_err(zstd_error)?;
+                context.set_parameter(CParameter::CompressionLevel(self.level)).map_err(zstd_error)?;
+                context.set_parameter(CParameter::ChecksumFlag(false)).map_err(zstd_error)?;
                 empty.insert(context)
             }
         };
-        context
-            .reset(zstd_safe::ResetDirective::SessionOnly)
-            .map_err(zstd_error)?;
+        context.reset(zstd_safe::ResetDirective::SessionOnly).map_err(zstd_error)?;
         // The size in the frame lets the decoder take the right memory once.
-        context
-            .set_pledged_src_size(Some(size as u64))
-            .map_err(zstd_error)?;
+        context.set_pledged_src_size(Some(size as u64)).map_err(zstd_error)?;
         let mut out: Vec<u8> = Vec::with_capacity(size / 4 + 1024);
         let last = parts.len().saturating_sub(1);
         let parts = if parts.is_empty() { &[&[][..]][..] } else { parts };
@@ -144,14 +132,9 @@ impl Compressor {
             loop {
                 let used = out.len();
                 let mut output = OutBuffer::around_pos(&mut out, used);
-                let left = context
-                    .compress_stream2(&mut output, &mut input, directive)
-                    .map_err(zstd_error)?;
-                let done = if place == last {
-                    left == 0
-                } else {
-                    input.pos == part.len()
-                };
+                let left =
+                    context.compress_stream2(&mut output, &mut input, directive).map_err(zstd_error)?;
+                let done = if place == last { left == 0 } else { input.pos == part.len() };
                 if done {
                     break;
                 }
@@ -165,10 +148,7 @@ impl Compressor {
 }
 
 fn write_all(encoder: &mut impl Write, parts: &[&[u8]], codec: &'static str) -> Result<(), CodecError> {
-    parts
-        .iter()
-        .try_for_each(|part| encoder.write_all(part))
-        .map_err(|error| corrupt(codec, error))
+    parts.iter().try_for_each(|part| encoder.write_all(part)).map_err(|error| corrupt(codec, error))
 }
 
 /// Decompresses `data`, which must hold exactly `declared` bytes, at most `limit`.
@@ -177,10 +157,7 @@ fn write_all(encoder: &mut impl Write, parts: &[&[u8]], codec: &'static str) -> 
 /// [`CodecError::TooLarge`] before any memory is taken when `declared` is over `limit`; the others as they are found.
 pub fn decompress(codec: Codec, data: &Bytes, declared: usize, limit: usize) -> Result<Bytes, CodecError> {
     if declared > limit {
-        return Err(CodecError::TooLarge {
-            size: declared,
-            limit,
-        });
+        return Err(CodecError::TooLarge { size: declared, limit });
     }
     let out = match codec {
         Codec::Unspecified => return Err(CodecError::Unknown(0)),
@@ -194,27 +171,15 @@ pub fn decompress(codec: Codec, data: &Bytes, declared: usize, limit: usize) -> 
             if actual != declared {
                 return Err(CodecError::WrongSize { declared, actual });
             }
-            snap::raw::Decoder::new()
-                .decompress_vec(data)
-                .map_err(|error| corrupt("snappy", error))?
-                .into()
+            snap::raw::Decoder::new().decompress_vec(data).map_err(|error| corrupt("snappy", error))?.into()
         }
     };
-    if out.len() == declared {
-        Ok(out)
-    } else {
-        Err(CodecError::WrongSize {
-            declared,
-            actual: out.len(),
-        })
-    }
+    if out.len() == declared { Ok(out) } else { Err(CodecError::WrongSize { declared, actual: out.len() }) }
 }
 
 fn unzstd(data: &[u8], declared: usize) -> Result<Vec<u8>, CodecError> {
     let mut context = DCtx::try_create().ok_or_else(|| corrupt("zstd", "no memory for a context"))?;
-    context
-        .set_parameter(DParameter::WindowLogMax(ZSTD_MAX_WINDOW_LOG))
-        .map_err(zstd_error)?;
+    context.set_parameter(DParameter::WindowLogMax(ZSTD_MAX_WINDOW_LOG)).map_err(zstd_error)?;
     // A frame that declares another size is refused before the buffer is taken.
     if let Ok(Some(actual)) = zstd_safe::get_frame_content_size(data)
         && actual != declared as u64
@@ -232,18 +197,12 @@ fn unzstd(data: &[u8], declared: usize) -> Result<Vec<u8>, CodecError> {
 /// Reads at most one byte more than `declared`, growing only with what is really there.
 fn read_bounded(reader: impl Read, declared: usize, codec: &'static str) -> Result<Vec<u8>, CodecError> {
     let mut out = Vec::with_capacity(declared.min(1 << 20));
-    reader
-        .take(declared as u64 + 1)
-        .read_to_end(&mut out)
-        .map_err(|error| corrupt(codec, error))?;
+    reader.take(declared as u64 + 1).read_to_end(&mut out).map_err(|error| corrupt(codec, error))?;
     Ok(out)
 }
 
 fn corrupt(codec: &'static str, reason: impl ToString) -> CodecError {
-    CodecError::Corrupt {
-        codec,
-        reason: reason.to_string(),
-    }
+    CodecError::Corrupt { codec, reason: reason.to_string() }
 }
 
 fn zstd_error(code: usize) -> CodecError {
@@ -299,11 +258,7 @@ mod tests {
         let whole = parts.concat();
         for codec in ALL {
             let packed = Compressor::new(codec, None).compress(&slices).unwrap();
-            assert_eq!(
-                decompress(codec, &packed, whole.len(), whole.len()).unwrap(),
-                whole,
-                "{codec:?}"
-            );
+            assert_eq!(decompress(codec, &packed, whole.len(), whole.len()).unwrap(), whole, "{codec:?}");
         }
     }
 
@@ -318,10 +273,7 @@ mod tests {
                 "{codec:?}: {declared}"
             );
             let lied = decompress(codec, &packed, 1000, 1 << 20).unwrap_err();
-            assert!(
-                matches!(lied, CodecError::WrongSize { declared: 1000, .. }),
-                "{codec:?}: {lied}"
-            );
+            assert!(matches!(lied, CodecError::WrongSize { declared: 1000, .. }), "{codec:?}: {lied}");
         }
     }
 

@@ -84,18 +84,11 @@ pub enum DecodeError {
 
 impl DecodeError {
     pub(crate) fn invalid(what: &'static str, reason: impl ToString) -> Self {
-        Self::Invalid {
-            what,
-            reason: reason.to_string(),
-        }
+        Self::Invalid { what, reason: reason.to_string() }
     }
 
     pub(crate) fn check(what: &'static str, actual: usize, limit: usize) -> Result<(), Self> {
-        if actual > limit {
-            Err(Self::TooLarge { what, actual, limit })
-        } else {
-            Ok(())
-        }
+        if actual > limit { Err(Self::TooLarge { what, actual, limit }) } else { Ok(()) }
     }
 }
 
@@ -161,10 +154,7 @@ impl Columns {
         }
         let found = i32::from(reader.byte("the signal")?);
         if found != signal as i32 {
-            return Err(DecodeError::Signal {
-                expected: signal as i32,
-                found,
-            });
+            return Err(DecodeError::Signal { expected: signal as i32, found });
         }
         let declared = reader.varint("the number of rows")?;
         if declared != u64::from(rows) {

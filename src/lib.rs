@@ -11,12 +11,7 @@ pub mod limits;
 pub mod status;
 
 /// The messages and services of `proto/lapwing/v1`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from documented .proto files"
-)]
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented .proto files")]
 pub mod v1 {
     tonic::include_proto!("lapwing.v1");
 

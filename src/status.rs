@@ -45,36 +45,12 @@ pub enum Kind {
 struct Row(Kind, &'static str, Code, u16, bool);
 
 const TABLE: [Row; 14] = [
-    Row(
-        Kind::Unauthenticated,
-        "UNAUTHENTICATED",
-        Code::Unauthenticated,
-        401,
-        true,
-    ),
-    Row(
-        Kind::PermissionDenied,
-        "PERMISSION_DENIED",
-        Code::PermissionDenied,
-        403,
-        true,
-    ),
-    Row(
-        Kind::InvalidArgument,
-        "INVALID_ARGUMENT",
-        Code::InvalidArgument,
-        400,
-        false,
-    ),
+    Row(Kind::Unauthenticated, "UNAUTHENTICATED", Code::Unauthenticated, 401, true),
+    Row(Kind::PermissionDenied, "PERMISSION_DENIED", Code::PermissionDenied, 403, true),
+    Row(Kind::InvalidArgument, "INVALID_ARGUMENT", Code::InvalidArgument, 400, false),
     Row(Kind::TooLarge, "TOO_LARGE", Code::OutOfRange, 413, false),
     Row(Kind::NotFound, "NOT_FOUND", Code::NotFound, 404, false),
-    Row(
-        Kind::ResumeFirst,
-        "RESUME_FIRST",
-        Code::FailedPrecondition,
-        409,
-        false,
-    ),
+    Row(Kind::ResumeFirst, "RESUME_FIRST", Code::FailedPrecondition, 409, false),
     Row(Kind::Fenced, "FENCED", Code::FailedPrecondition, 409, false),
     Row(Kind::Conflict, "CONFLICT", Code::AlreadyExists, 409, false),
     Row(Kind::OutOfOrder, "OUT_OF_ORDER", Code::Aborted, 409, true),
@@ -126,9 +102,7 @@ impl Kind {
 
     /// The kind a status carries or, when it comes from elsewhere, the one its code stands for.
     pub fn of(status: &Status) -> Self {
-        let named = status
-            .get_details_error_info()
-            .filter(|info| info.domain == DOMAIN);
+        let named = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
         if let Some(row) = named.and_then(|info| TABLE.iter().find(|row| row.1 == info.reason)) {
             return row.0;
         }

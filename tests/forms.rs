@@ -25,41 +25,28 @@ fn log() -> impl Strategy<Value = v1::LogRecord> {
             Err(error) => Content::RawBody(error.into_bytes().into()),
         }),
     ];
-    (
-        1..u64::MAX,
-        1..u64::MAX,
-        0u32..25,
-        "[A-Z]{0,5}",
-        "[a-b/]{0,4}",
-        body,
-        attributes(),
+    (1..u64::MAX, 1..u64::MAX, 0u32..25, "[A-Z]{0,5}", "[a-b/]{0,4}", body, attributes()).prop_map(
+        |(time, observed, number, severity, source, content, attributes)| v1::LogRecord {
+            time_unix_nano: time,
+            observed_time_unix_nano: observed,
+            severity_number: number,
+            severity_text: severity,
+            source,
+            content: Some(content),
+            attributes,
+        },
     )
-        .prop_map(
-            |(time, observed, number, severity, source, content, attributes)| v1::LogRecord {
-                time_unix_nano: time,
-                observed_time_unix_nano: observed,
-                severity_number: number,
-                severity_text: severity,
-                source,
-                content: Some(content),
-                attributes,
-            },
-        )
 }
 
 fn metric() -> impl Strategy<Value = v1::MetricPoint> {
-    let histogram = (
-        any::<u64>(),
-        -1e9..1e9f64,
-        vec(-1e9..1e9f64, 0..4),
-        vec(any::<u64>(), 0..5),
-    )
-        .prop_map(|(count, sum, explicit_bounds, bucket_counts)| v1::Histogram {
+    let histogram = (any::<u64>(), -1e9..1e9f64, vec(-1e9..1e9f64, 0..4), vec(any::<u64>(), 0..5)).prop_map(
+        |(count, sum, explicit_bounds, bucket_counts)| v1::Histogram {
             count,
             sum,
             explicit_bounds,
             bucket_counts,
-        });
+        },
+    );
     (
         1..u64::MAX,
         any::<u64>(),
@@ -70,18 +57,16 @@ fn metric() -> impl Strategy<Value = v1::MetricPoint> {
         prop::option::of(histogram),
         attributes(),
     )
-        .prop_map(
-            |(time, start, name, unit, kind, value, histogram, attributes)| v1::MetricPoint {
-                name,
-                unit,
-                kind: if histogram.is_some() { 4 } else { kind },
-                time_unix_nano: time,
-                start_time_unix_nano: start,
-                value,
-                histogram,
-                attributes,
-            },
-        )
+        .prop_map(|(time, start, name, unit, kind, value, histogram, attributes)| v1::MetricPoint {
+            name,
+            unit,
+            kind: if histogram.is_some() { 4 } else { kind },
+            time_unix_nano: time,
+            start_time_unix_nano: start,
+            value,
+            histogram,
+            attributes,
+        })
 }
 
 fn flow() -> impl Strategy<Value = v1::Flow> {
@@ -113,30 +98,15 @@ fn flow() -> impl Strategy<Value = v1::Flow> {
 
 fn rows() -> impl Strategy<Value = v1::Rows> {
     prop_oneof![
-        vec(log(), 0..40).prop_map(|logs| v1::Rows {
-            logs,
-            ..Default::default()
-        }),
-        vec(metric(), 1..40).prop_map(|metrics| v1::Rows {
-            metrics,
-            ..Default::default()
-        }),
-        vec(flow(), 1..40).prop_map(|flows| v1::Rows {
-            flows,
-            ..Default::default()
-        }),
+        vec(log(), 0..40).prop_map(|logs| v1::Rows { logs, ..Default::default() }),
+        vec(metric(), 1..40).prop_map(|metrics| v1::Rows { metrics, ..Default::default() }),
+        vec(flow(), 1..40).prop_map(|flows| v1::Rows { flows, ..Default::default() }),
     ]
 }
 
 fn decode(columns: &Columns) -> Columns {
     let encoded = Bytes::from(columns.encode());
-    Columns::decode(
-        encoded,
-        columns.signal(),
-        columns.rows() as u32,
-        &Limits::default(),
-    )
-    .unwrap()
+    Columns::decode(encoded, columns.signal(), columns.rows() as u32, &Limits::default()).unwrap()
 }
 
 proptest! {
@@ -211,23 +181,12 @@ fn samples() -> Vec<Columns> {
         attributes: attributes.clone(),
     };
     let rows = [
-        v1::Rows {
-            logs: (0..4).map(log).collect(),
-            ..Default::default()
-        },
-        v1::Rows {
-            metrics: (0..4).map(metric).collect(),
-            ..Default::default()
-        },
-        v1::Rows {
-            flows: (0..4).map(flow).collect(),
-            ..Default::default()
-        },
+        v1::Rows { logs: (0..4).map(log).collect(), ..Default::default() },
+        v1::Rows { metrics: (0..4).map(metric).collect(), ..Default::default() },
+        v1::Rows { flows: (0..4).map(flow).collect(), ..Default::default() },
     ];
-    let mut samples: Vec<_> = rows
-        .iter()
-        .map(|rows| Columns::from_rows(rows, 1, &Limits::default()).unwrap())
-        .collect();
+    let mut samples: Vec<_> =
+        rows.iter().map(|rows| Columns::from_rows(rows, 1, &Limits::default()).unwrap()).collect();
     samples.push(Columns::Logs(LogColumns::lines(
         "app.log".into(),
         7,
@@ -270,13 +229,9 @@ fn what_version_one_wrote_is_read_the_same() {
     for (n, sample) in samples().into_iter().enumerate() {
         let path = format!("{}/tests/fixtures/columns-v1-{n}.bin", env!("CARGO_MANIFEST_DIR"));
         let stored = std::fs::read(&path).unwrap();
-        let decoded = Columns::decode(
-            stored.clone().into(),
-            sample.signal(),
-            sample.rows() as u32,
-            &Limits::default(),
-        )
-        .unwrap();
+        let decoded =
+            Columns::decode(stored.clone().into(), sample.signal(), sample.rows() as u32, &Limits::default())
+                .unwrap();
         assert_eq!(decoded, sample, "{path}");
         assert_eq!(
             sample.encode(),
@@ -294,9 +249,7 @@ fn a_batch_is_refused_when_its_declarations_do_not_hold() {
     let with = |change: &dyn Fn(&mut v1::Packed)| {
         let mut packed = packed.clone();
         change(&mut packed);
-        batch::unpack(&packed, &Limits::default())
-            .unwrap_err()
-            .to_string()
+        batch::unpack(&packed, &Limits::default()).unwrap_err().to_string()
     };
     assert!(with(&|p| p.rows = 4).contains("number of rows"));
     assert!(with(&|p| p.signal = 2).contains("signal"));
@@ -311,12 +264,7 @@ fn a_batch_is_refused_when_its_declarations_do_not_hold() {
 fn rows_of_two_signals_in_one_batch_are_refused() {
     let mut rows = samples()[0].to_rows();
     rows.metrics = samples()[1].to_rows().metrics;
-    assert!(
-        Columns::from_rows(&rows, 1, &Limits::default())
-            .unwrap_err()
-            .to_string()
-            .contains("one signal")
-    );
+    assert!(Columns::from_rows(&rows, 1, &Limits::default()).unwrap_err().to_string().contains("one signal"));
 }
 
 #[test]

@@ -40,10 +40,7 @@ impl<T> Column<T> {
         if rows == 0 {
             return Self::Plain(Vec::new());
         }
-        Self::Runs(vec![Run {
-            rows: rows as u32,
-            value,
-        }])
+        Self::Runs(vec![Run { rows: rows as u32, value }])
     }
 
     /// How many rows.
@@ -56,8 +53,7 @@ impl<T> Column<T> {
 
     /// The value of each row.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.runs()
-            .flat_map(|(rows, value)| std::iter::repeat_n(value, rows))
+        self.runs().flat_map(|(rows, value)| std::iter::repeat_n(value, rows))
     }
 
     /// Runs of rows and their value; a run of its own for each row of a plain column.
@@ -66,9 +62,7 @@ impl<T> Column<T> {
             Self::Runs(runs) => (&runs[..], &[][..]),
             Self::Plain(values) => (&[][..], &values[..]),
         };
-        runs.iter()
-            .map(|run| (run.rows as usize, &run.value))
-            .chain(values.iter().map(|value| (1, value)))
+        runs.iter().map(|run| (run.rows as usize, &run.value)).chain(values.iter().map(|value| (1, value)))
     }
 }
 
@@ -79,10 +73,7 @@ impl<T: PartialEq> Column<T> {
             return;
         }
         if let Self::Plain(values) = self {
-            let runs = std::mem::take(values)
-                .into_iter()
-                .map(|value| Run { rows: 1, value })
-                .collect();
+            let runs = std::mem::take(values).into_iter().map(|value| Run { rows: 1, value }).collect();
             *self = Self::Runs(runs);
         }
         let Self::Runs(runs) = self else { return };
@@ -164,10 +155,7 @@ impl<T: Value> Coded for Column<T> {
         match column.encoding {
             PLAIN => decode_plain(&mut reader, rows),
             RUNS => decode_runs(&mut reader, rows),
-            other => Err(DecodeError::invalid(
-                "column encoding",
-                format!("{other} is not known"),
-            )),
+            other => Err(DecodeError::invalid("column encoding", format!("{other} is not known"))),
         }
     }
 }
@@ -184,10 +172,7 @@ fn decode_plain<T: Value>(reader: &mut Reader<'_>, rows: usize) -> Result<Column
     if reader.is_empty() {
         return Ok(Column::Plain(values));
     }
-    Err(DecodeError::invalid(
-        "column",
-        format!("{} bytes are left after {rows} rows", reader.len()),
-    ))
+    Err(DecodeError::invalid("column", format!("{} bytes are left after {rows} rows", reader.len())))
 }
 
 fn decode_runs<T: Value>(reader: &mut Reader<'_>, rows: usize) -> Result<Column<T>, DecodeError> {
@@ -203,18 +188,12 @@ fn decode_runs<T: Value>(reader: &mut Reader<'_>, rows: usize) -> Result<Column<
         left -= length;
         let value = T::read(&previous, reader)?;
         previous = value.clone();
-        runs.push(Run {
-            rows: length as u32,
-            value,
-        });
+        runs.push(Run { rows: length as u32, value });
     }
     if left == 0 {
         return Ok(Column::Runs(runs));
     }
-    Err(DecodeError::invalid(
-        "column",
-        format!("{left} of {rows} rows have no value"),
-    ))
+    Err(DecodeError::invalid("column", format!("{left} of {rows} rows have no value")))
 }
 
 /// Appends a column whose data is written already.
@@ -227,8 +206,5 @@ pub(super) fn encode_raw(id: u8, encoding: u8, data: &[u8], out: &mut Vec<u8>) {
 
 /// The raw column `id`.
 pub(super) fn find(id: u8, columns: &[RawColumn]) -> Option<(u8, Bytes)> {
-    columns
-        .iter()
-        .find(|column| column.id == id)
-        .map(|column| (column.encoding, column.data.clone()))
+    columns.iter().find(|column| column.id == id).map(|column| (column.encoding, column.data.clone()))
 }

@@ -88,14 +88,8 @@ impl Bodies {
     /// Each body, without its line end.
     pub fn iter(&self) -> BodyIter<'_> {
         match self {
-            Self::Lines { data, .. } => BodyIter {
-                rest: data,
-                lengths: None,
-            },
-            Self::Sized { lengths, data } => BodyIter {
-                rest: data,
-                lengths: Some(lengths.iter()),
-            },
+            Self::Lines { data, .. } => BodyIter { rest: data, lengths: None },
+            Self::Sized { lengths, data } => BodyIter { rest: data, lengths: Some(lengths.iter()) },
         }
     }
 
@@ -103,10 +97,9 @@ impl Bodies {
         match find(BODIES, columns) {
             Some((LINES, data)) if data.is_empty() => Self::decode_lines(tail, rows, limits),
             Some((SIZED, data)) => Self::decode_sized(Reader::new(data, limits), tail, rows, limits),
-            Some((encoding, _)) => Err(DecodeError::invalid(
-                "bodies",
-                format!("encoding {encoding} is not known"),
-            )),
+            Some((encoding, _)) => {
+                Err(DecodeError::invalid("bodies", format!("encoding {encoding} is not known")))
+            }
             None if rows == 0 && tail.is_empty() => Ok(Self::Lines { rows: 0, data: tail }),
             None => Err(DecodeError::invalid("bodies", "the column is missing")),
         }
@@ -120,16 +113,11 @@ impl Bodies {
             found += 1;
         }
         if found != rows || start != tail.len() {
-            let reason = format!(
-                "{found} line ends for {rows} rows, {} bytes after the last",
-                tail.len() - start
-            );
+            let reason =
+                format!("{found} line ends for {rows} rows, {} bytes after the last", tail.len() - start);
             return Err(DecodeError::invalid("bodies", reason));
         }
-        Ok(Self::Lines {
-            rows: rows as u32,
-            data: tail,
-        })
+        Ok(Self::Lines { rows: rows as u32, data: tail })
     }
 
     fn decode_sized(
@@ -186,10 +174,7 @@ impl<'a> FromIterator<&'a [u8]> for Bodies {
             lengths.push(body.len() as u32);
             data.extend_from_slice(body);
         }
-        Self::Sized {
-            lengths,
-            data: data.into(),
-        }
+        Self::Sized { lengths, data: data.into() }
     }
 }
 
@@ -220,9 +205,7 @@ impl LogColumns {
             Bodies::Lines { .. } => encode_raw(BODIES, LINES, &[], out),
             Bodies::Sized { lengths, .. } => {
                 let mut data = Vec::with_capacity(lengths.len() * 2);
-                lengths
-                    .iter()
-                    .for_each(|length| write_varint(u64::from(*length), &mut data));
+                lengths.iter().for_each(|length| write_varint(u64::from(*length), &mut data));
                 encode_raw(BODIES, SIZED, &data, out);
             }
         }

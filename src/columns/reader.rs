@@ -87,10 +87,7 @@ impl<'a> Reader<'a> {
             let length = self.size("a column's length")?;
             let data = self.take(length, "a column")?;
             if columns.iter().any(|column| column.id == id) {
-                return Err(DecodeError::invalid(
-                    "columns",
-                    format!("column {id} comes twice"),
-                ));
+                return Err(DecodeError::invalid("columns", format!("column {id} comes twice")));
             }
             columns.push(RawColumn { id, encoding, data });
         }

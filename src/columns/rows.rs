@@ -12,18 +12,9 @@ impl Columns {
     /// The same rows as plain messages.
     pub fn to_rows(&self) -> v1::Rows {
         match self {
-            Self::Logs(logs) => v1::Rows {
-                logs: log_records(logs),
-                ..Default::default()
-            },
-            Self::Metrics(metrics) => v1::Rows {
-                metrics: metric_points(metrics),
-                ..Default::default()
-            },
-            Self::Flows(flows) => v1::Rows {
-                flows: flow_messages(flows),
-                ..Default::default()
-            },
+            Self::Logs(logs) => v1::Rows { logs: log_records(logs), ..Default::default() },
+            Self::Metrics(metrics) => v1::Rows { metrics: metric_points(metrics), ..Default::default() },
+            Self::Flows(flows) => v1::Rows { flows: flow_messages(flows), ..Default::default() },
         }
     }
 
@@ -32,11 +23,7 @@ impl Columns {
     /// # Errors
     /// When rows of more than one signal are there, or one is over its limit.
     pub fn from_rows(rows: &v1::Rows, now: u64, limits: &Limits) -> Result<Self, DecodeError> {
-        let signals = [
-            !rows.logs.is_empty(),
-            !rows.metrics.is_empty(),
-            !rows.flows.is_empty(),
-        ];
+        let signals = [!rows.logs.is_empty(), !rows.metrics.is_empty(), !rows.flows.is_empty()];
         if signals.iter().filter(|there| **there).count() > 1 {
             return Err(DecodeError::invalid(
                 "rows",
@@ -75,17 +62,12 @@ impl Attributes {
             DecodeError::check("an attribute key", key.len(), limits.max_key_bytes)?;
             DecodeError::check("an attribute value", value.len(), limits.max_value_bytes)?;
         }
-        Ok(map
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-            .collect())
+        Ok(map.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect())
     }
 
     /// The same as a message holds them.
     pub fn to_map(&self) -> HashMap<String, String> {
-        self.iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
+        self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 }
 
@@ -112,18 +94,10 @@ fn log_columns(records: &[v1::LogRecord], now: u64, limits: &Limits) -> Result<L
     }
     let observed = |record: &v1::LogRecord| or(record.observed_time_unix_nano, now);
     Ok(LogColumns {
-        time: records
-            .iter()
-            .map(|record| or(record.time_unix_nano, observed(record)))
-            .collect(),
+        time: records.iter().map(|record| or(record.time_unix_nano, observed(record))).collect(),
         observed_time: records.iter().map(observed).collect(),
-        severity_number: records
-            .iter()
-            .map(|record| record.severity_number as u8)
-            .collect(),
-        severity_text: collect(records, |record| {
-            text("a severity text", &record.severity_text, limits)
-        })?,
+        severity_number: records.iter().map(|record| record.severity_number as u8).collect(),
+        severity_text: collect(records, |record| text("a severity text", &record.severity_text, limits))?,
         source: collect(records, |record| text("a source", &record.source, limits))?,
         attributes: collect(records, |record| Attributes::from_map(&record.attributes, limits))?,
         bodies: bodies.collect(),
@@ -194,56 +168,34 @@ fn metric_columns(
 
 fn metric_points(metrics: &MetricColumns) -> Vec<v1::MetricPoint> {
     let times = metrics.time.iter().zip(metrics.start_time.iter());
-    let names = metrics
-        .name
-        .iter()
-        .zip(metrics.unit.iter())
-        .zip(metrics.kind.iter());
-    let values = metrics
-        .value
-        .iter()
-        .zip(metrics.histogram.iter())
-        .zip(metrics.attributes.iter());
+    let names = metrics.name.iter().zip(metrics.unit.iter()).zip(metrics.kind.iter());
+    let values = metrics.value.iter().zip(metrics.histogram.iter()).zip(metrics.attributes.iter());
     let rows = times.zip(names).zip(values);
-    rows.map(
-        |(((time, start), ((name, unit), kind)), ((value, histogram), attributes))| v1::MetricPoint {
-            name: name.as_str().to_owned(),
-            unit: unit.as_str().to_owned(),
-            kind: i32::from(*kind),
-            time_unix_nano: *time,
-            start_time_unix_nano: *start,
-            value: *value,
-            histogram: histogram.clone(),
-            attributes: attributes.to_map(),
-        },
-    )
+    rows.map(|(((time, start), ((name, unit), kind)), ((value, histogram), attributes))| v1::MetricPoint {
+        name: name.as_str().to_owned(),
+        unit: unit.as_str().to_owned(),
+        kind: i32::from(*kind),
+        time_unix_nano: *time,
+        start_time_unix_nano: *start,
+        value: *value,
+        histogram: histogram.clone(),
+        attributes: attributes.to_map(),
+    })
     .collect()
 }
 
 fn flow_columns(flows: &[v1::Flow], now: u64, limits: &Limits) -> Result<FlowColumns, DecodeError> {
     for flow in flows {
-        DecodeError::check(
-            "a port",
-            flow.source_port.max(flow.destination_port) as usize,
-            65_535,
-        )?;
+        DecodeError::check("a port", flow.source_port.max(flow.destination_port) as usize, 65_535)?;
     }
     let time = |flow: &v1::Flow| or(flow.time_unix_nano, now);
     Ok(FlowColumns {
-        start_time: flows
-            .iter()
-            .map(|flow| or(flow.start_time_unix_nano, time(flow)))
-            .collect(),
+        start_time: flows.iter().map(|flow| or(flow.start_time_unix_nano, time(flow))).collect(),
         time: flows.iter().map(time).collect(),
         source_address: collect(flows, |flow| text("an address", &flow.source_address, limits))?,
         source_port: flows.iter().map(|flow| u64::from(flow.source_port)).collect(),
-        destination_address: collect(flows, |flow| {
-            text("an address", &flow.destination_address, limits)
-        })?,
-        destination_port: flows
-            .iter()
-            .map(|flow| u64::from(flow.destination_port))
-            .collect(),
+        destination_address: collect(flows, |flow| text("an address", &flow.destination_address, limits))?,
+        destination_port: flows.iter().map(|flow| u64::from(flow.destination_port)).collect(),
         transport: collect(flows, |flow| text("a transport", &flow.transport, limits))?,
         bytes: flows.iter().map(|flow| flow.bytes).collect(),
         packets: flows.iter().map(|flow| flow.packets).collect(),
@@ -254,10 +206,7 @@ fn flow_columns(flows: &[v1::Flow], now: u64, limits: &Limits) -> Result<FlowCol
 fn flow_messages(flows: &FlowColumns) -> Vec<v1::Flow> {
     let times = flows.start_time.iter().zip(flows.time.iter());
     let from = flows.source_address.iter().zip(flows.source_port.iter());
-    let to = flows
-        .destination_address
-        .iter()
-        .zip(flows.destination_port.iter());
+    let to = flows.destination_address.iter().zip(flows.destination_port.iter());
     let counts = flows.bytes.iter().zip(flows.packets.iter());
     let rest = flows.transport.iter().zip(flows.attributes.iter());
     let rows = times.zip(from).zip(to).zip(counts).zip(rest);

@@ -173,10 +173,7 @@ impl Value for Attributes {
             let key = reader.text("an attribute key", limits.max_key_bytes)?;
             let value = reader.text("an attribute value", limits.max_value_bytes)?;
             if pairs.last().is_some_and(|(last, _)| *last >= key) {
-                return Err(DecodeError::invalid(
-                    "attributes",
-                    "keys are not sorted, or one comes twice",
-                ));
+                return Err(DecodeError::invalid("attributes", "keys are not sorted, or one comes twice"));
             }
             pairs.push((key, value));
         }
@@ -194,15 +191,9 @@ impl Value for Option<Histogram> {
         write_varint(histogram.count, out);
         out.extend_from_slice(&histogram.sum.to_le_bytes());
         write_varint(histogram.explicit_bounds.len() as u64, out);
-        histogram
-            .explicit_bounds
-            .iter()
-            .for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
+        histogram.explicit_bounds.iter().for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
         write_varint(histogram.bucket_counts.len() as u64, out);
-        histogram
-            .bucket_counts
-            .iter()
-            .for_each(|count| write_varint(*count, out));
+        histogram.bucket_counts.iter().for_each(|count| write_varint(*count, out));
     }
 
     fn read(_: &Self, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -213,20 +204,12 @@ impl Value for Option<Histogram> {
         let sum = f64::read(&0.0, reader)?;
         let bounds = reader.size("a histogram's bounds")?;
         DecodeError::check("number of histogram bounds", bounds, MAX_BUCKETS)?;
-        let explicit_bounds = (0..bounds)
-            .map(|_| f64::read(&0.0, reader))
-            .collect::<Result<_, _>>()?;
+        let explicit_bounds = (0..bounds).map(|_| f64::read(&0.0, reader)).collect::<Result<_, _>>()?;
         let buckets = reader.size("a histogram's buckets")?;
         DecodeError::check("number of histogram buckets", buckets, MAX_BUCKETS + 1)?;
-        let bucket_counts = (0..buckets)
-            .map(|_| reader.varint("a bucket's count"))
-            .collect::<Result<_, _>>()?;
-        Ok(Some(Histogram {
-            count,
-            sum,
-            explicit_bounds,
-            bucket_counts,
-        }))
+        let bucket_counts =
+            (0..buckets).map(|_| reader.varint("a bucket's count")).collect::<Result<_, _>>()?;
+        Ok(Some(Histogram { count, sum, explicit_bounds, bucket_counts }))
     }
 }
 

@@ -1,0 +1,136 @@
+//! The edge to the disk: one directory of append-only files.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, IoSlice, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+const LOCK: &str = "lock";
+
+/// One directory of append-only files. Nothing is durable before `sync` (a file's bytes) and `sync_dir` (names) return.
+pub trait Disk: Send {
+    /// Regular files in the directory.
+    fn list(&mut self) -> io::Result<Vec<String>>;
+    /// Makes an empty file; fails when the name is taken.
+    fn create(&mut self, name: &str) -> io::Result<()>;
+    /// Size of a file.
+    fn len(&mut self, name: &str) -> io::Result<u64>;
+    /// Appends all parts, one after another. On failure any prefix of them may be there.
+    fn append(&mut self, name: &str, parts: &[&[u8]]) -> io::Result<()>;
+    /// Up to `length` bytes from `offset`; fewer at the end of the file.
+    fn read(&mut self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// Cuts a file.
+    fn truncate(&mut self, name: &str, length: u64) -> io::Result<()>;
+    /// Makes a file's bytes durable.
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+    /// Makes the names of files durable.
+    fn sync_dir(&mut self) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+}
+
+/// A directory of the file system, held by one process at a time.
+#[derive(Debug)]
+pub struct RealDisk {
+    path: PathBuf,
+    files: HashMap<String, File>,
+    /// Held for as long as the disk lives.
+    _lock: File,
+}
+
+impl RealDisk {
+    /// Opens `path`, made when missing, and locks it.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process holds the lock; others as the system gives them.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+            TryLockError::Error(error) => error,
+        })?;
+        Ok(Self { path: path.to_owned(), files: HashMap::new(), _lock: lock })
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<&File> {
+        if !self.files.contains_key(name) {
+            let file = OpenOptions::new().read(true).append(true).open(self.path.join(name))?;
+            self.files.insert(name.to_owned(), file);
+        }
+        self.files.get(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            // Links are not followed: what they point to is not ours.
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create_new(true).mode(0o600).open(self.path.join(name))?;
+        self.files.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn len(&mut self, name: &str) -> io::Result<u64> {
+        Ok(self.file(name)?.metadata()?.len())
+    }
+
+    fn append(&mut self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let mut file = self.file(name)?;
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut rest = &mut slices[..];
+        // Empty slices first, so that a write of nothing is not taken for an error.
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match file.write_vectored(&rest[..rest.len().min(1024)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let file = self.file(name)?;
+        let there = file.metadata()?.len().saturating_sub(offset);
+        let mut bytes = vec![0; length.min(usize::try_from(there).unwrap_or(usize::MAX))];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
+        self.file(name)?.set_len(length)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.file(name)?.sync_data()
+    }
+
+    fn sync_dir(&mut self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.files.remove(name);
+        fs::remove_file(self.path.join(name))
+    }
+}
