@@ -1,1 +1,16 @@
-//! TBD
+//! What lapwing's programs need to be good services.
+//!
+//! [`config`] reads a file and reports all its mistakes at once; [`tls`], [`certs`] and [`token`] say who is who; [`serve`] and
+//! [`client`] carry HTTP/2 over them; [`logs`], [`metrics`] and [`shutdown`] are what an operator sees.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
+
+pub mod certs;
+pub mod client;
+pub mod config;
+pub mod logs;
+pub mod metrics;
+pub mod secret;
+pub mod serve;
+pub mod shutdown;
+pub mod tls;
+pub mod token;

@@ -1,0 +1,135 @@
+//! Serving HTTP/1.1 and HTTP/2 on one port, with or without TLS.
+//!
+//! A handshake runs on a task of its own and has five seconds; no peer can hold up the accept loop, and no error of one
+//! connection ends the server. The peer's [`Peer`] is in the extensions of each request.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Extension, Router};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::tls::Identity;
+
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const HEADERS: Duration = Duration::from_secs(10);
+/// Most connections of one listener at a time.
+const MAX_CONNECTIONS: usize = 4096;
+/// Most streams of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 64;
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Who its certificate names; `None` without one.
+    pub identity: Option<Identity>,
+    /// The connection came in on a loopback address without TLS.
+    pub local: bool,
+}
+
+/// Serves until `stop`, then lets requests under way finish for up to `grace`.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let graceful = Arc::new(GracefulShutdown::new());
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let acceptor = tls.map(TlsAcceptor::from);
+    let local = acceptor.is_none() && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a peer that is gone already: neither may end the server, nor spin it.
+                tracing::warn!("accept: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            tracing::warn!(%address, "refused: {MAX_CONNECTIONS} connections are open");
+            continue;
+        };
+        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let _permit = permit;
+            let _ = stream.set_nodelay(true);
+            let Some(acceptor) = acceptor else {
+                return connection(stream, router, Peer { address, identity: None, local }, watcher).await;
+            };
+            match handshake(&acceptor, stream).await {
+                Ok((stream, identity)) => {
+                    connection(stream, router, Peer { address, identity, local }, watcher).await;
+                }
+                Err(error) => tracing::warn!(%address, "TLS handshake failed: {error}"),
+            }
+        });
+    }
+    drop(listener);
+    if let Some(graceful) = Arc::into_inner(graceful)
+        && timeout(grace, graceful.shutdown()).await.is_err()
+    {
+        tracing::warn!("some connections did not finish within {grace:?}");
+    }
+}
+
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+) -> io::Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<Identity>)> {
+    let stream = timeout(HANDSHAKE, acceptor.accept(stream))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "not finished within 5 s"))??;
+    let identity = stream.get_ref().1.peer_certificates().and_then(|chain| Identity::of(chain.first()?));
+    Ok((stream, identity))
+}
+
+async fn connection<S>(stream: S, router: Router, peer: Peer, watcher: hyper_util::server::graceful::Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE);
+    let address = peer.address;
+    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(served.into_owned()).await {
+        tracing::debug!(%address, "connection ended: {error}");
+    }
+}
