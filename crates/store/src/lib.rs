@@ -1,1 +1,25 @@
-//! TBD
+//! Where lapwing keeps telemetry.
+//!
+//! - A [`Store`] keeps rows for good. Its commit carries the journal position it reaches, in the same transaction, so that a
+//!   replay after a crash can't commit twice.
+//! - [`Tables`] hold the newest rows in memory and hand them to the store. A [`View`] of both shows each row exactly once.
+//! - The [`Engine`] answers SQL over a view: read-only, limited in time, memory and rows.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
+
+pub mod console;
+pub mod ducklake;
+pub mod engine;
+mod error;
+pub mod export;
+pub mod rows;
+pub mod schema;
+mod store;
+pub mod tables;
+
+pub use self::{
+    engine::{Engine, QueryLimits},
+    error::StoreError,
+    schema::Table,
+    store::{Flush, LakeSnapshot, Store},
+    tables::{Tables, TablesOptions, View},
+};

@@ -1,0 +1,369 @@
+//! The DuckLake 1.0 catalog in SQLite: made once, then one transaction per flush.
+//!
+//! The layout is that of the DuckLake specification, version 1.0 (ducklake.select), as DuckDB makes and reads it.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arrow::datatypes::{DataType, Field};
+use sqlx::{
+    Connection, Row, Sqlite, SqliteConnection, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
+};
+
+use super::{files::DataFile, stats};
+use crate::{StoreError, Table};
+
+const TABLES: &str = include_str!("catalog.sql");
+const FORMAT: &str = "1.0";
+
+/// The catalog, open for writing.
+pub(super) struct Catalog {
+    connection: SqliteConnection,
+    snapshot_id: i64,
+    committed: u64,
+}
+
+impl Catalog {
+    /// Opens the catalog in `file`, or makes one for data under `data`.
+    pub(super) async fn open(file: &Path, data: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            // Readers attach while a flush commits; a commit is on the disk when it returns.
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(std::time::Duration::from_secs(10));
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let found = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_metadata'";
+        if sqlx::query(found).fetch_one(&mut connection).await?.get::<i64, _>(0) == 0 {
+            bootstrap(&mut connection, data).await?;
+        }
+        check_format(&mut connection, file).await?;
+        let snapshot_id =
+            sqlx::query("SELECT max(snapshot_id) FROM ducklake_snapshot").fetch_one(&mut connection);
+        let snapshot_id = snapshot_id.await?.try_get(0)?;
+        let committed = read_position(&mut connection).await?;
+        Ok(Self { connection, snapshot_id, committed })
+    }
+
+    pub(super) fn snapshot_id(&self) -> i64 {
+        self.snapshot_id
+    }
+
+    pub(super) async fn committed(&mut self) -> Result<u64, StoreError> {
+        Ok(self.committed)
+    }
+
+    /// Every live data file, relative to the folder of the schema.
+    pub(super) async fn files(&mut self) -> Result<HashSet<PathBuf>, StoreError> {
+        let query = "SELECT t.path, f.path FROM ducklake_data_file f JOIN ducklake_table t USING (table_id)";
+        let rows = sqlx::query(query).fetch_all(&mut self.connection).await?;
+        let path =
+            |row: &SqliteRow| Ok(Path::new(row.try_get::<&str, _>(0)?).join(row.try_get::<&str, _>(1)?));
+        rows.iter().map(path).collect()
+    }
+
+    /// One transaction: snapshot, files, statistics and the journal position.
+    pub(super) async fn commit(&mut self, through: u64, files: &[DataFile]) -> Result<(), StoreError> {
+        let snapshot = self.snapshot_id + 1;
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let next_file = begin_snapshot(&mut transaction, snapshot, files.len()).await?;
+        for (file, id) in files.iter().zip(next_file..) {
+            add_file(&mut transaction, snapshot, id, file).await?;
+        }
+        let mut tables: Vec<i64> = files.iter().map(|file| table_id(file.table)).collect();
+        tables.dedup();
+        let changes: Vec<String> = tables.iter().map(|id| format!("inserted_into_table:{id}")).collect();
+        sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, ?, 'lapwing', NULL, ?)")
+            .bind(snapshot)
+            .bind(changes.join(","))
+            .bind(format!("{{\"journal\":{through}}}"))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        self.snapshot_id = snapshot;
+        self.committed = through;
+        Ok(())
+    }
+}
+
+/// Adds the row of a snapshot and gives the first id for its files.
+async fn begin_snapshot(
+    transaction: &mut Transaction<'_, Sqlite>,
+    snapshot: i64,
+    files: usize,
+) -> Result<i64, StoreError> {
+    let last =
+        "SELECT schema_version, next_catalog_id, next_file_id FROM ducklake_snapshot WHERE snapshot_id = ?";
+    let last = sqlx::query(last).bind(snapshot - 1).fetch_one(&mut **transaction).await?;
+    let next_file: i64 = last.try_get(2)?;
+    sqlx::query("INSERT INTO ducklake_snapshot VALUES (?, ?, ?, ?, ?)")
+        .bind(snapshot)
+        .bind(now())
+        .bind(last.try_get::<i64, _>(0)?)
+        .bind(last.try_get::<i64, _>(1)?)
+        .bind(next_file + files as i64)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(next_file)
+}
+
+async fn add_file(
+    transaction: &mut Transaction<'_, Sqlite>,
+    snapshot: i64,
+    id: i64,
+    file: &DataFile,
+) -> Result<(), StoreError> {
+    let table = table_id(file.table);
+    let next_row = sqlx::query("SELECT next_row_id FROM ducklake_table_stats WHERE table_id = ?")
+        .bind(table)
+        .fetch_one(&mut **transaction)
+        .await?;
+    sqlx::query(
+        "INSERT INTO ducklake_data_file (data_file_id, table_id, begin_snapshot, path, path_is_relative, file_format, \
+         record_count, file_size_bytes, footer_size, row_id_start) VALUES (?, ?, ?, ?, 1, 'parquet', ?, ?, ?, ?)",
+    )
+    .bind(id)
+    .bind(table)
+    .bind(snapshot)
+    .bind(&file.path)
+    .bind(file.rows as i64)
+    .bind(file.bytes as i64)
+    .bind(file.footer_bytes as i64)
+    .bind(next_row.try_get::<i64, _>(0)?)
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query(
+        "UPDATE ducklake_table_stats SET record_count = record_count + ?1, next_row_id = next_row_id + ?1, \
+         file_size_bytes = file_size_bytes + ?2 WHERE table_id = ?3",
+    )
+    .bind(file.rows as i64)
+    .bind(file.bytes as i64)
+    .bind(table)
+    .execute(&mut **transaction)
+    .await?;
+    for column in &file.stats {
+        add_stats(transaction, id, table, column).await?;
+    }
+    Ok(())
+}
+
+/// Statistics of a column: of the file, and joined into those of the table, which must never say less than is there.
+async fn add_stats(
+    transaction: &mut Transaction<'_, Sqlite>,
+    file: i64,
+    table: i64,
+    column: &stats::ColumnStats,
+) -> Result<(), StoreError> {
+    let (least, greatest) = column.bounds.map(|(a, b)| (column.text(a), column.text(b))).unzip();
+    sqlx::query(
+        "INSERT INTO ducklake_file_column_stats (data_file_id, table_id, column_id, value_count, null_count, min_value, \
+         max_value) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(file)
+    .bind(table)
+    .bind(column.column_id)
+    .bind(column.values as i64)
+    .bind(column.nulls as i64)
+    .bind(&least)
+    .bind(&greatest)
+    .execute(&mut **transaction)
+    .await?;
+    // Times compare as text; numbers do not.
+    let update = if column.is_time {
+        "UPDATE ducklake_table_column_stats SET contains_null = contains_null OR ?, min_value = min(coalesce(min_value, ?2), \
+         coalesce(?2, min_value)), max_value = max(coalesce(max_value, ?3), coalesce(?3, max_value)) \
+         WHERE table_id = ?4 AND column_id = ?5"
+    } else {
+        "UPDATE ducklake_table_column_stats SET contains_null = contains_null OR ?, \
+         min_value = CAST(min(CAST(coalesce(min_value, ?2) AS INTEGER), CAST(coalesce(?2, min_value) AS INTEGER)) AS TEXT), \
+         max_value = CAST(max(CAST(coalesce(max_value, ?3) AS INTEGER), CAST(coalesce(?3, max_value) AS INTEGER)) AS TEXT) \
+         WHERE table_id = ?4 AND column_id = ?5"
+    };
+    sqlx::query(update)
+        .bind(i64::from(column.nulls > 0))
+        .bind(&least)
+        .bind(&greatest)
+        .bind(table)
+        .bind(column.column_id)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// The newest journal position that a commit of ours carries.
+async fn read_position(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let query = "SELECT commit_extra_info FROM ducklake_snapshot_changes WHERE commit_extra_info IS NOT NULL \
+                 ORDER BY snapshot_id DESC LIMIT 1";
+    let Some(row) = sqlx::query(query).fetch_optional(connection).await? else { return Ok(0) };
+    let info: serde_json::Value = serde_json::from_str(row.try_get(0)?)
+        .map_err(|error| StoreError::Lake(format!("commit_extra_info of the newest snapshot: {error}")))?;
+    let journal = info["journal"].as_u64();
+    journal.ok_or_else(|| StoreError::Lake("the newest snapshot names no journal position".to_owned()))
+}
+
+async fn check_format(connection: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
+    let query = "SELECT value FROM ducklake_metadata WHERE key = 'version'";
+    let found: Option<String> = match sqlx::query(query).fetch_optional(connection).await? {
+        Some(row) => Some(row.try_get(0)?),
+        None => None,
+    };
+    if found.as_deref() == Some(FORMAT) {
+        return Ok(());
+    }
+    let found = found.as_deref().unwrap_or("none");
+    Err(StoreError::Lake(format!("{}: catalog version {found}, this program knows {FORMAT}", file.display())))
+}
+
+async fn bootstrap(connection: &mut SqliteConnection, data: &Path) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await?;
+    sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
+    for (key, value) in [
+        ("version", FORMAT.to_owned()),
+        ("created_by", format!("lapwing {}", env!("CARGO_PKG_VERSION"))),
+        ("data_path", format!("{}/", data.display())),
+        ("encrypted", "false".to_owned()),
+        // Rows stay in files: DuckDB must not put some of its own into the catalog.
+        ("data_inlining_row_limit", "0".to_owned()),
+    ] {
+        sqlx::query("INSERT INTO ducklake_metadata VALUES (?, ?, NULL, NULL)")
+            .bind(key)
+            .bind(value)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    let tables = Table::ALL.len() as i64;
+    for (id, version, next, change) in [(0, 0, 1, "created_schema:\"main\""), (1, 1, 1 + tables, "")] {
+        sqlx::query("INSERT INTO ducklake_snapshot VALUES (?, ?, ?, ?, 0)")
+            .bind(id)
+            .bind(now())
+            .bind(version)
+            .bind(next)
+            .execute(&mut *transaction)
+            .await?;
+        let created: Vec<_> =
+            Table::ALL.iter().map(|t| format!("created_table:\"main\".\"{}\"", t.name())).collect();
+        let change = if change.is_empty() { created.join(",") } else { change.to_owned() };
+        sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, ?, 'lapwing', NULL, NULL)")
+            .bind(id)
+            .bind(change)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    sqlx::query("INSERT INTO ducklake_schema VALUES (0, ?, 0, NULL, 'main', 'main/', 1)")
+        .bind(uuid(0))
+        .execute(&mut *transaction)
+        .await?;
+    for table in Table::ALL {
+        create_table(&mut transaction, table).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn create_table(transaction: &mut Transaction<'_, Sqlite>, table: Table) -> Result<(), StoreError> {
+    let id = table_id(table);
+    sqlx::query("INSERT INTO ducklake_table VALUES (?, ?, 1, NULL, 0, ?, ?, 1)")
+        .bind(id)
+        .bind(uuid(id as u64))
+        .bind(table.name())
+        .bind(format!("{}/", table.name()))
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query("INSERT INTO ducklake_table_stats VALUES (?, 0, 0, 0)")
+        .bind(id)
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query("INSERT INTO ducklake_schema_versions VALUES (1, 1, ?)")
+        .bind(id)
+        .execute(&mut **transaction)
+        .await?;
+    let mut next = 1;
+    for field in table.schema().fields() {
+        let parent = next;
+        create_column(transaction, id, &mut next, None, field).await?;
+        match field.data_type() {
+            DataType::Map(entries, _) => {
+                let DataType::Struct(pair) = entries.data_type() else { continue };
+                for child in pair {
+                    let child = child.as_ref().clone().with_nullable(true);
+                    create_column(transaction, id, &mut next, Some(parent), &child).await?;
+                }
+            }
+            DataType::List(child) => {
+                let child = child.as_ref().clone().with_name("element");
+                create_column(transaction, id, &mut next, Some(parent), &child).await?;
+            }
+            _ => {
+                // Flat columns carry statistics; a table without rows has none of either kind.
+                sqlx::query(
+                    "INSERT INTO ducklake_table_column_stats VALUES (?, ?, 0, NULL, NULL, NULL, NULL)",
+                )
+                .bind(id)
+                .bind(parent)
+                .execute(&mut **transaction)
+                .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn create_column(
+    transaction: &mut Transaction<'_, Sqlite>,
+    table: i64,
+    next: &mut i64,
+    parent: Option<i64>,
+    field: &Field,
+) -> Result<(), StoreError> {
+    let id = *next;
+    *next += 1;
+    let nested = stats::children(field.data_type()) > 0;
+    sqlx::query("INSERT INTO ducklake_column VALUES (?1, 1, NULL, ?2, ?1, ?3, ?4, NULL, 'NULL', ?5, ?6, ?7, 'duckdb')")
+        .bind(id)
+        .bind(table)
+        .bind(field.name())
+        .bind(type_name(field.data_type()))
+        .bind(i64::from(field.is_nullable()))
+        .bind(parent)
+        .bind(if nested { "" } else { "literal" })
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// The DuckLake name of a type.
+fn type_name(kind: &DataType) -> &'static str {
+    match kind {
+        DataType::Timestamp(..) => "timestamp_ns",
+        DataType::Int16 => "int16",
+        DataType::Int32 => "int32",
+        DataType::Int64 => "int64",
+        DataType::Float64 => "float64",
+        DataType::BinaryView => "blob",
+        DataType::Map(..) => "map",
+        DataType::List(_) => "list",
+        _ => "varchar",
+    }
+}
+
+fn table_id(table: Table) -> i64 {
+    table as i64 + 1
+}
+
+fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let text = stats::timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
+    format!("{}+00", &text[..text.len() - 3])
+}
+
+/// A UUID (version 8, RFC 9562) from the clock and a number: unique enough for the objects of one catalog.
+fn uuid(number: u64) -> String {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    let hex = format!("{nanos:016x}{number:016x}");
+    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+}
