@@ -3,9 +3,9 @@
 mod attribute;
 mod union;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
+use arrow::{array::ArrayData, datatypes::SchemaRef, record_batch::RecordBatch};
 use datafusion::{
     error::DataFusionError,
     execution::{
@@ -16,7 +16,13 @@ use datafusion::{
     logical_expr::ScalarUDF,
     physical_plan::execute_stream,
     prelude::SessionConfig,
-    sql::parser::DFParserBuilder,
+    sql::{
+        parser::DFParserBuilder,
+        sqlparser::{
+            dialect::GenericDialect,
+            tokenizer::{Token, Tokenizer},
+        },
+    },
 };
 use futures::StreamExt;
 use lapwing::status::Kind;
@@ -28,6 +34,14 @@ use self::{
     union::UnionTable,
 };
 use crate::{Table, Tables};
+
+/// What queries may put on the disk together, as a multiple of their memory.
+const SPILL_FACTOR: usize = 8;
+
+/// Longest text of a query.
+const MAX_QUERY_BYTES: usize = 256 << 10;
+/// Most words and operators of a query; literals and commas are not counted, so that long lists of values are taken.
+const MAX_QUERY_WORDS: usize = 1000;
 
 /// Bounds on one query, and on all together.
 #[derive(Debug, Clone)]
@@ -118,7 +132,11 @@ impl Engine {
     /// # Errors
     /// When the engine's memory can't be set up.
     pub fn new(tables: Arc<Tables>, limits: QueryLimits) -> Result<Self, QueryError> {
-        let runtime = RuntimeEnvBuilder::new().with_memory_limit(limits.max_memory, 1.0).build_arc();
+        let spill = limits.max_memory.saturating_mul(SPILL_FACTOR) as u64;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_limit(limits.max_memory, 1.0)
+            .with_max_temp_directory_size(spill)
+            .build_arc();
         let runtime = runtime.map_err(|error| QueryError::Failed(error.to_string()))?;
         let slots = Semaphore::new(limits.concurrency);
         Ok(Self { tables, limits, runtime, slots })
@@ -142,6 +160,7 @@ impl Engine {
     }
 
     async fn answer(&self, query: &str, max_rows: usize) -> Result<Answer, QueryError> {
+        check_size(query)?;
         let context = self.context()?;
         let state = context.state();
         let mut statements = DFParserBuilder::new(query)
@@ -165,7 +184,7 @@ impl Engine {
         let plan = state.create_physical_plan(&plan).await.map_err(|error| self.error(error))?;
         let schema = plan.schema();
         let mut stream = execute_stream(plan, context.task_ctx()).map_err(|error| self.error(error))?;
-        let (mut batches, mut rows) = (Vec::new(), 0);
+        let (mut batches, mut rows, mut held) = (Vec::new(), 0, Held::default());
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| self.error(error))?;
             let room = max_rows - rows;
@@ -174,6 +193,11 @@ impl Engine {
                 return Ok(Answer { schema, batches, truncated: true });
             }
             rows += batch.num_rows();
+            // The engine counts what it works on, not what it handed over.
+            if held.add(&batch) > self.limits.max_memory {
+                let reason = format!("its first {rows} rows are that large");
+                return Err(QueryError::Memory { limit: self.limits.max_memory, reason });
+            }
             batches.push(batch);
         }
         Ok(Answer { schema, batches, truncated: false })
@@ -219,7 +243,57 @@ impl Engine {
     }
 }
 
+/// The planner recurses over long chains of operators: enough of them would overflow the stack and end the process.
+fn check_size(query: &str) -> Result<(), QueryError> {
+    if query.len() > MAX_QUERY_BYTES {
+        let (actual, limit) = (query.len(), MAX_QUERY_BYTES);
+        return Err(QueryError::Invalid(format!(
+            "the query is {actual} bytes long, at most {limit} are taken"
+        )));
+    }
+    // What can't be read as tokens, the parser explains better.
+    let tokens = Tokenizer::new(&GenericDialect {}, query).tokenize().unwrap_or_default();
+    let flat = |token: &&Token| {
+        matches!(
+            token,
+            Token::Whitespace(_) | Token::Comma | Token::Number(..) | Token::SingleQuotedString(_)
+        )
+    };
+    let actual = tokens.iter().filter(|token| !flat(token)).count();
+    if actual > MAX_QUERY_WORDS {
+        let reason =
+            format!("the query has {actual} words and operators, at most {MAX_QUERY_WORDS} are taken");
+        return Err(QueryError::Invalid(reason));
+    }
+    Ok(())
+}
+
+/// Memory of an answer; batches may share it.
+#[derive(Debug, Default)]
+struct Held {
+    seen: HashSet<usize>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Adds a batch and gives the sum.
+    fn add(&mut self, batch: &RecordBatch) -> usize {
+        batch.columns().iter().for_each(|column| self.add_data(&column.to_data()));
+        self.bytes
+    }
+
+    fn add_data(&mut self, data: &ArrayData) {
+        for buffer in data.buffers() {
+            if self.seen.insert(buffer.as_ptr() as usize) {
+                self.bytes += buffer.len();
+            }
+        }
+        data.child_data().iter().for_each(|child| self.add_data(child));
+    }
+}
+
 fn first_line(error: &DataFusionError) -> String {
-    let text = error.strip_backtrace();
+    // What wraps the cause names the engine's rule, not the query's mistake.
+    let text = error.find_root().strip_backtrace();
     text.lines().next().unwrap_or_default().to_owned()
 }

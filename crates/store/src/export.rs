@@ -11,13 +11,19 @@ use arrow::{
 use serde_json::Value;
 use std::sync::Arc;
 
+/// RFC 3339. Timestamps without a zone are UTC by definition; a reader must be told.
+const TIME: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
+
 /// Rows as JSON objects, one per line; nulls are written.
 ///
 /// # Errors
 /// When a type can't be written.
 pub fn ndjson(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let mut out = Vec::new();
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
+    let mut writer = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_timestamp_format(TIME.to_owned())
+        .build::<_, LineDelimited>(&mut out);
     writer.write(batch)?;
     writer.finish()?;
     Ok(out)
@@ -54,7 +60,11 @@ pub fn values(batch: &RecordBatch) -> Result<Vec<Vec<Value>>, ArrowError> {
 pub fn csv(batch: &RecordBatch, header: bool) -> Result<Vec<u8>, ArrowError> {
     let mut out = Vec::new();
     let flat = flatten(batch)?;
-    arrow::csv::WriterBuilder::new().with_header(header).build(&mut out).write(&flat)?;
+    arrow::csv::WriterBuilder::new()
+        .with_header(header)
+        .with_timestamp_format(TIME.to_owned())
+        .build(&mut out)
+        .write(&flat)?;
     Ok(out)
 }
 

@@ -22,6 +22,9 @@ use crate::schema::{self, Table};
 /// Bits of `seq` that number the rows of one journal record.
 pub const ROW_BITS: u32 = 20;
 
+/// Most attributes of all rows of a batch together: runs are short on the wire and long in memory.
+const MAX_PAIRS: usize = 1 << 23;
+
 /// What is true of all rows of a batch.
 #[derive(Debug, Clone)]
 pub struct About {
@@ -72,8 +75,11 @@ impl Shared {
 
 fn log_arrays(logs: &LogColumns, shared: &Shared) -> Result<Vec<ArrayRef>, ArrowError> {
     let (body, raw_body) = bodies(&logs.bodies)?;
+    let time = logs.time.iter().zip(logs.observed_time.iter());
+    // A record that doesn't say when it happened happened when it was seen.
+    let time = time.map(|(time, observed)| signed(if *time == 0 { *observed } else { *time }));
     Ok(vec![
-        times(&logs.time),
+        Arc::new(TimestampNanosecondArray::from_iter_values(time)),
         times(&logs.observed_time),
         Arc::clone(&shared.host),
         text_column(&logs.source)?,
@@ -131,7 +137,7 @@ fn flow_arrays(flows: &FlowColumns, shared: &Shared) -> Result<Vec<ArrayRef>, Ar
     };
     Ok(vec![
         times(&flows.time),
-        times(&flows.start_time),
+        optional_times(&flows.start_time),
         Arc::clone(&shared.host),
         text_column(&flows.source_address)?,
         ports(&flows.source_port),
@@ -178,16 +184,41 @@ fn text_column(column: &Column<Text>) -> Result<ArrayRef, ArrowError> {
 
 /// Strings by runs: a run's bytes are stored once, whatever its length.
 fn texts<'a>(runs: impl Iterator<Item = (usize, &'a str)>, rows: usize) -> Result<ArrayRef, ArrowError> {
-    let (mut views, mut bytes) = (Vec::with_capacity(rows), Vec::new());
-    for (count, text) in runs {
-        let offset = u32::try_from(bytes.len()).map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?;
+    let mut views = Views::with_capacity(rows);
+    for (count, text) in runs.filter(|(count, _)| *count > 0) {
+        let view = views.push(text)?;
+        views.views.extend(std::iter::repeat_n(view, count - 1));
+    }
+    views.finish()
+}
+
+/// A string column under construction.
+struct Views {
+    views: Vec<u128>,
+    bytes: Vec<u8>,
+}
+
+impl Views {
+    fn with_capacity(rows: usize) -> Self {
+        Self { views: Vec::with_capacity(rows), bytes: Vec::new() }
+    }
+
+    /// Appends a string and gives its view, to be repeated.
+    fn push(&mut self, text: &str) -> Result<u128, ArrowError> {
+        let offset =
+            u32::try_from(self.bytes.len()).map_err(|_| ArrowError::OffsetOverflowError(self.bytes.len()))?;
         let view = make_view(text.as_bytes(), 0, offset);
         if text.len() > 12 {
-            bytes.extend_from_slice(text.as_bytes());
+            self.bytes.extend_from_slice(text.as_bytes());
         }
-        views.extend(std::iter::repeat_n(view, count));
+        self.views.push(view);
+        Ok(view)
     }
-    Ok(Arc::new(StringViewArray::try_new(ScalarBuffer::from(views), vec![Buffer::from(bytes)], None)?))
+
+    fn finish(self) -> Result<ArrayRef, ArrowError> {
+        let (views, bytes) = (ScalarBuffer::from(self.views), Buffer::from(self.bytes));
+        Ok(Arc::new(StringViewArray::try_new(views, vec![bytes], None)?))
+    }
 }
 
 /// Bodies as text, and beside them the bytes of those that are not UTF-8.
@@ -224,18 +255,32 @@ fn body_views(bodies: &Bodies) -> Result<StringViewArray, ArrowError> {
     StringViewArray::try_new(ScalarBuffer::from(views), vec![Buffer::from(bodies.data().clone())], None)
 }
 
+/// Maps by runs: a run's strings are stored once, whatever its length.
 fn maps(column: &Column<Attributes>) -> Result<ArrayRef, ArrowError> {
-    let (mut offsets, mut pairs) = (Vec::with_capacity(column.rows() + 1), Vec::new());
-    offsets.push(0i32);
-    let mut end = 0;
-    for attributes in column.iter() {
-        end += attributes.len();
-        offsets.push(i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?);
-        pairs.extend(attributes.iter());
+    let pairs: usize = column.runs().map(|(rows, attributes)| rows.saturating_mul(attributes.len())).sum();
+    if pairs > MAX_PAIRS {
+        let reason = format!("attributes of all rows are {pairs} pairs, at most {MAX_PAIRS} fit in a batch");
+        return Err(ArrowError::InvalidArgumentError(reason));
     }
-    let keys = texts(pairs.iter().map(|(key, _)| (1, *key)), pairs.len())?;
-    let values = texts(pairs.iter().map(|(_, value)| (1, *value)), pairs.len())?;
-    let entries = StructArray::try_new(schema::entries(), vec![keys, values], None)?;
+    let mut offsets = Vec::with_capacity(column.rows() + 1);
+    let (mut keys, mut values) = (Views::with_capacity(pairs), Views::with_capacity(pairs));
+    offsets.push(0i32);
+    for (rows, attributes) in column.runs().filter(|(rows, _)| *rows > 0) {
+        let first = keys.views.len();
+        for (key, value) in attributes.iter() {
+            keys.push(key)?;
+            values.push(value)?;
+        }
+        let one = first..keys.views.len();
+        for row in 0..rows {
+            if row > 0 {
+                keys.views.extend_from_within(one.clone());
+                values.views.extend_from_within(one.clone());
+            }
+            offsets.push(keys.views.len() as i32);
+        }
+    }
+    let entries = StructArray::try_new(schema::entries(), vec![keys.finish()?, values.finish()?], None)?;
     let DataType::Map(field, sorted) = schema::map() else {
         return Err(ArrowError::SchemaError("a map".to_owned()));
     };

@@ -112,17 +112,21 @@ impl Tables {
         }))
     }
 
-    /// Adds the rows of journal record `index`; records come in order. A record without rows only moves the position.
+    /// Adds the rows of journal record `index`; records come in order, and one that came before is left out. A record without rows only moves the position.
     pub async fn append(&self, index: u64, rows: Option<(Table, RecordBatch)>) {
         loop {
             let room = self.room.notified();
-            if self.stats().memory_bytes <= self.options.max_bytes {
+            if self.has_room() {
                 break;
             }
             room.await;
         }
         let full = {
             let mut state = self.state();
+            if index <= state.through {
+                // A replay brought it again: it is here, or in the store.
+                return;
+            }
             state.through = index;
             if let Some((table, batch)) = rows.clone().filter(|(_, batch)| batch.num_rows() > 0) {
                 state.fresh_bytes += batch.get_array_memory_size();
@@ -170,8 +174,9 @@ impl Tables {
             let (due, closing) = self.due();
             match due {
                 Some(Duration::ZERO) => {
-                    self.flush().await;
-                    continue;
+                    if !self.flush().await {
+                        return;
+                    }
                 }
                 _ if closing => return,
                 Some(wait) => {
@@ -186,6 +191,13 @@ impl Tables {
     pub fn close(&self) {
         self.state().closing = true;
         self.changed.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Once the tables are closed nothing may leave memory any more, and no one waits for it: the journal has the rows.
+    fn has_room(&self) -> bool {
+        let state = self.state();
+        state.closing || state.fresh_bytes + state.flushing_bytes <= self.options.max_bytes
     }
 
     /// How long until the next flush is due; `None` while there is nothing to flush.
@@ -200,21 +212,21 @@ impl Tables {
         (due, state.closing)
     }
 
-    /// Commits what is in memory, trying until it is done or the tables are closing.
-    async fn flush(&self) {
+    /// Commits what is in memory, trying until it is done or the tables are closing. When that leaves it undone, nothing
+    /// later may be committed: its position would cover rows that are not in the store.
+    async fn flush(&self) -> bool {
         let flush = self.begin_flush();
         let mut pause = Duration::from_millis(200);
         loop {
             match self.commit(&flush).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(error) => {
                     tracing::error!("flush through journal record {}: {error}; trying again", flush.through);
                     let mut state = self.state();
                     state.stats.flush_error = Some(error.to_string());
                     if state.closing {
                         // The rows are in the journal: the next start brings them back.
-                        state.through = *self.committed.borrow();
-                        return;
+                        return false;
                     }
                 }
             }

@@ -1,0 +1,268 @@
+//! SQL over memory and lake, as a collector runs it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::{sync::Arc, time::Duration};
+
+use lapwing::columns::{Attributes, Bodies, Column, Columns, LogColumns, MetricColumns, Text};
+use lapwing_store::{
+    Engine, QueryLimits, Store, Tables, TablesOptions,
+    ducklake::DuckLake,
+    engine::{Answer, QueryError},
+    export,
+    rows::{About, record_batch},
+};
+use serde_json::{Value, json};
+
+const DAY: u64 = 86_400_000_000_000;
+
+fn about(index: u64) -> About {
+    let resource: Attributes = [("host.name", "web-1"), ("env", "prod")].into_iter().collect();
+    About { agent: "agent-1".to_owned(), resource, journal_index: index }
+}
+
+fn lines(rows: u32, index: u64) -> Columns {
+    let data: String = (0..rows).map(|row| format!("GET /a/{index}/{row} from a client\n")).collect();
+    let attributes: Attributes =
+        [("status", if index % 2 == 0 { "200" } else { "a status that is longer than a view" })]
+            .into_iter()
+            .collect();
+    Columns::Logs(LogColumns {
+        time: Column::constant(rows as usize, 20_000 * DAY + index),
+        observed_time: Column::constant(rows as usize, 20_000 * DAY + index),
+        severity_number: Column::constant(rows as usize, 9),
+        severity_text: Column::constant(rows as usize, Text::from("INFO")),
+        source: Column::constant(rows as usize, Text::from("/var/log/nginx/access.log")),
+        attributes: Column::constant(rows as usize, attributes),
+        bodies: Bodies::Lines { rows, data: data.into() },
+    })
+}
+
+async fn append(tables: &Tables, index: u64, columns: &Columns) {
+    tables.append(index, Some(record_batch(columns, &about(index)).unwrap())).await;
+}
+
+/// Tables over a lake: two records in the lake, one in memory.
+async fn half_flushed(folder: &std::path::Path) -> (Arc<Tables>, Engine) {
+    let lake: Arc<dyn Store> = Arc::new(DuckLake::open(folder).await.unwrap());
+    let tables = Tables::open(Arc::clone(&lake), TablesOptions::default()).await.unwrap();
+    append(&tables, 1, &lines(3, 1)).await;
+    append(&tables, 2, &lines(3, 2)).await;
+    tables.close();
+    tables.run().await;
+    let tables = Tables::open(lake, TablesOptions::default()).await.unwrap();
+    append(&tables, 3, &lines(3, 3)).await;
+    let engine = Engine::new(Arc::clone(&tables), QueryLimits::default()).unwrap();
+    (tables, engine)
+}
+
+fn values(answer: &Answer) -> Vec<Vec<Value>> {
+    answer.batches.iter().flat_map(|batch| export::values(batch).unwrap()).collect()
+}
+
+async fn ask(engine: &Engine, sql: &str) -> Vec<Vec<Value>> {
+    match engine.sql(sql, None).await {
+        Ok(answer) => values(&answer),
+        Err(error) => panic!("{sql}: {error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lake_and_memory_answer_as_one_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_tables, engine) = half_flushed(folder.path()).await;
+    let cases = [
+        ("SELECT count(*) FROM logs", json!([[9]])),
+        ("SELECT count(DISTINCT seq) FROM logs", json!([[9]])),
+        (
+            "SELECT body, host, severity FROM logs ORDER BY time DESC, seq DESC LIMIT 1",
+            json!([["GET /a/3/2 from a client", "web-1", 9]]),
+        ),
+        ("SELECT count(*) FROM logs WHERE body LIKE '%/a/1/%'", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE body ILIKE '%GET /A/3/%'", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE source = '/var/log/nginx/access.log'", json!([[9]])),
+        ("SELECT count(*) FROM logs WHERE host = 'web-1' AND severity >= 9", json!([[9]])),
+        ("SELECT count(*) FROM logs WHERE time > '2024-10-04T00:00:00.000000001Z'", json!([[6]])),
+        ("SELECT count(*) FROM logs WHERE attributes['status'] = '200'", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE attribute(attributes, 'status') = '200'", json!([[3]])),
+        ("SELECT DISTINCT attributes['none'] FROM logs", json!([[null]])),
+        ("SELECT DISTINCT resource['env'] FROM logs", json!([["prod"]])),
+        (
+            "SELECT attributes['status'] AS s, count(*) FROM logs GROUP BY s ORDER BY s",
+            json!([["200", 3], ["a status that is longer than a view", 6]]),
+        ),
+        (
+            "SELECT attributes['status'] FROM logs WHERE seq < 3 << 20 GROUP BY attributes['status'] ORDER BY 1 LIMIT 1",
+            json!([["200"]]),
+        ),
+        ("SELECT attributes FROM logs WHERE seq = 2 << 20", json!([[{"status": "200"}]])),
+        ("SELECT count(*) FROM metrics", json!([[0]])),
+        ("SELECT count(*) FROM flows", json!([[0]])),
+        ("SELECT max(time), min(seq) FROM logs", json!([["2024-10-04T00:00:00.000000003Z", 1 << 20]])),
+        ("SELECT raw_body, observed_time IS NULL FROM logs LIMIT 1", json!([[null, false]])),
+        ("WITH a AS (SELECT * FROM logs) SELECT count(*) FROM a JOIN logs b USING (seq)", json!([[9]])),
+        ("VALUES (1)", json!([[1]])),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(json!(ask(&engine, sql).await), expected, "{sql}");
+    }
+    for sql in ["SHOW TABLES", "DESCRIBE logs", "SHOW COLUMNS FROM logs", "EXPLAIN SELECT * FROM logs"] {
+        assert!(!ask(&engine, sql).await.is_empty(), "{sql}");
+    }
+    let all = engine.sql("SELECT * FROM logs ORDER BY seq", None).await.unwrap();
+    for batch in &all.batches {
+        export::csv(batch, true).unwrap();
+    }
+    export::arrow_stream(&all.schema, &all.batches).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_a_query_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_tables, engine) = half_flushed(folder.path()).await;
+    for sql in [
+        "DROP TABLE logs",
+        "DELETE FROM logs",
+        "UPDATE logs SET body = ''",
+        "INSERT INTO logs SELECT * FROM logs",
+        "CREATE TABLE t AS SELECT 1",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '/etc/passwd'",
+        "COPY logs TO '/tmp/out.parquet'",
+        "COPY (SELECT 1) TO '/tmp/out.parquet'",
+        "SET datafusion.execution.batch_size = 1",
+        "EXPLAIN ANALYZE INSERT INTO logs SELECT * FROM logs",
+        "PREPARE p AS SELECT 1",
+        "SELECT 1; SELECT 2",
+    ] {
+        let error = engine.sql(sql, None).await.expect_err(sql);
+        assert!(matches!(error, QueryError::NotAQuery(_)), "{sql}: {error:?}");
+    }
+    for sql in [
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM '/tmp/a.parquet'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "",
+        ";",
+        "-- nothing",
+        "SELEC 1",
+        "SELECT",
+        "SELECT bodi FROM logs",
+        "SELECT * FROM log",
+        "SELECT nofunction(1)",
+        "SELECT CAST(body AS INT) FROM logs",
+        "SELECT 1/0",
+        "SELECT attribute(body, 'k') FROM logs",
+        "SELECT attribute(attributes, body) FROM logs",
+        "SELECT attribute(attributes, 1) FROM logs",
+        "SELECT sum(attributes) FROM logs",
+        "SELECT count(*) FROM logs WHERE time > 'yesterday'",
+    ] {
+        let error = engine.sql(sql, None).await.expect_err(sql);
+        assert!(matches!(error, QueryError::Invalid(_)), "{sql}: {error:?}");
+    }
+    let error = engine.sql("SELECT * FROM logs WHERE time > 'yesterday'", None).await.unwrap_err();
+    assert!(error.to_string().contains("yesterday"), "{error}");
+    let deep = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    engine.sql(&deep, None).await.expect_err("deep");
+    let wide = |operators| format!("SELECT {}1", "1+".repeat(operators));
+    assert!(matches!(engine.sql(&wide(20_000), None).await, Err(QueryError::Invalid(_))));
+    assert_eq!(ask(&engine, &wide(900)).await, [[json!(901)]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_end_a_query_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tables, _) = half_flushed(folder.path()).await;
+    let limits = QueryLimits {
+        max_rows: 4,
+        max_time: Duration::from_millis(500),
+        max_memory: 8 << 20,
+        concurrency: 1,
+    };
+    let engine = Engine::new(tables, limits).unwrap();
+    let answer = engine.sql("SELECT * FROM logs", None).await.unwrap();
+    assert_eq!((values(&answer).len(), answer.truncated), (4, true));
+    let answer = engine.sql("SELECT * FROM logs", Some(2)).await.unwrap();
+    assert_eq!((values(&answer).len(), answer.truncated), (2, true));
+    let answer = engine.sql("SELECT * FROM logs LIMIT 4", None).await.unwrap();
+    assert_eq!((values(&answer).len(), answer.truncated), (4, false));
+    let slow = "SELECT count(*) FROM generate_series(1, 100000000000) a";
+    assert!(matches!(engine.sql(slow, None).await, Err(QueryError::Timeout(_))));
+    let large = "SELECT * FROM generate_series(1, 10000000) a ORDER BY 1 DESC";
+    let error = engine.sql(large, None).await.unwrap_err();
+    assert!(matches!(error, QueryError::Memory { .. } | QueryError::Timeout(_)), "{error:?}");
+    let answer = engine.sql("SELECT repeat('x', 1000000) FROM generate_series(1, 4) a", None).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    let error = engine.sql("SELECT repeat('x', 4000000) FROM generate_series(1, 4) a", None).await;
+    assert!(matches!(error, Err(QueryError::Memory { .. })), "an answer of 16 MB at 8 MB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_row_is_there_once_while_flushes_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake: Arc<dyn Store> = Arc::new(DuckLake::open(folder.path()).await.unwrap());
+    let options = TablesOptions { flush_bytes: 20_000, ..TablesOptions::default() };
+    let tables = Tables::open(lake, options).await.unwrap();
+    let runner = tokio::spawn({
+        let tables = Arc::clone(&tables);
+        async move { tables.run().await }
+    });
+    let engine = Arc::new(Engine::new(Arc::clone(&tables), QueryLimits::default()).unwrap());
+    let reader = tokio::spawn({
+        let (engine, tables) = (Arc::clone(&engine), Arc::clone(&tables));
+        async move {
+            let mut last = 0;
+            while last < 60 * 50 {
+                let row = ask(&engine, "SELECT count(*), count(DISTINCT seq), max(seq) FROM logs").await;
+                let [count, distinct, _] = &row[0][..] else { panic!() };
+                assert_eq!(count, distinct);
+                let count = count.as_i64().unwrap();
+                assert!(count >= last && count % 50 == 0, "{count} after {last}");
+                last = count;
+            }
+            tables.stats().flushes
+        }
+    });
+    for index in 1..=60 {
+        append(&tables, index, &lines(50, index)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let flushes = tokio::time::timeout(Duration::from_secs(30), reader).await.unwrap().unwrap();
+    assert!(flushes > 1, "the test saw {flushes} flushes");
+    tables.close();
+    runner.await.unwrap();
+    assert_eq!(*tables.committed().borrow(), 60);
+    assert_eq!(ask(&engine, "SELECT count(*) FROM logs").await, [[json!(3000)]]);
+}
+
+#[tokio::test]
+async fn metrics_come_back_from_the_lake() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake: Arc<dyn Store> = Arc::new(DuckLake::open(folder.path()).await.unwrap());
+    let tables = Tables::open(lake, TablesOptions::default()).await.unwrap();
+    let histogram = lapwing::v1::Histogram {
+        count: 3,
+        sum: 1.5,
+        explicit_bounds: vec![1.0, 2.0],
+        bucket_counts: vec![1, 2, 0],
+    };
+    let columns = Columns::Metrics(MetricColumns {
+        time: Column::Plain(vec![1, u64::MAX]),
+        start_time: Column::constant(2, 0),
+        name: Column::constant(2, Text::from("system.cpu.utilization")),
+        unit: Column::constant(2, Text::from("1")),
+        kind: Column::Plain(vec![1, 4]),
+        attributes: Column::constant(2, Attributes::default()),
+        value: Column::Plain(vec![0.5, 0.0]),
+        histogram: Column::Plain(vec![None, Some(histogram)]),
+    });
+    append(&tables, 1, &columns).await;
+    let engine = Engine::new(Arc::clone(&tables), QueryLimits::default()).unwrap();
+    let sql = "SELECT value, kind, start_time, histogram_count, histogram_bounds, histogram_counts, attributes, time FROM metrics ORDER BY time";
+    let before = ask(&engine, sql).await;
+    tables.close();
+    tables.run().await;
+    assert_eq!(ask(&engine, sql).await, before);
+    assert_eq!(before[0][..4], [json!(0.5), json!("gauge"), Value::Null, Value::Null]);
+    assert_eq!(before[1][4], json!([1.0, 2.0]));
+}
