@@ -22,6 +22,9 @@ pub trait Disk: Send {
     fn append(&mut self, name: &str, parts: &[&[u8]]) -> io::Result<()>;
     /// Up to `length` bytes from `offset`; fewer at the end of the file.
     fn read(&mut self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// Writes bytes that are there once more, in place. After a failed sync the system may show bytes that it dropped, and a
+    /// later sync would not write them.
+    fn rewrite(&mut self, name: &str, offset: u64, length: u64) -> io::Result<()>;
     /// Cuts a file.
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()>;
     /// Makes a file's bytes durable.
@@ -32,13 +35,25 @@ pub trait Disk: Send {
     fn remove(&mut self, name: &str) -> io::Result<()>;
 }
 
+/// Files kept open. A spool can have more segments than a process may have descriptors.
+const MAX_OPEN: usize = 64;
+/// Bytes rewritten at a time.
+const REWRITE_BYTES: usize = 1 << 20;
+
 /// A directory of the file system, held by one process at a time.
 #[derive(Debug)]
 pub struct RealDisk {
     path: PathBuf,
-    files: HashMap<String, File>,
+    files: HashMap<String, OpenFile>,
     /// Held for as long as the disk lives.
     _lock: File,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    /// Written since it was last synced: stays open, because the system tells of a failed write to who had the file open.
+    unsynced: bool,
 }
 
 impl RealDisk {
@@ -57,12 +72,19 @@ impl RealDisk {
         Ok(Self { path: path.to_owned(), files: HashMap::new(), _lock: lock })
     }
 
-    fn file(&mut self, name: &str) -> io::Result<&File> {
+    fn file(&mut self, name: &str) -> io::Result<&mut OpenFile> {
         if !self.files.contains_key(name) {
             let file = OpenOptions::new().read(true).append(true).open(self.path.join(name))?;
-            self.files.insert(name.to_owned(), file);
+            self.keep(name, file);
         }
-        self.files.get(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get_mut(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn keep(&mut self, name: &str, file: File) {
+        if self.files.len() >= MAX_OPEN {
+            self.files.retain(|_, open| open.unsynced);
+        }
+        self.files.insert(name.to_owned(), OpenFile { file, unsynced: false });
     }
 }
 
@@ -84,22 +106,23 @@ impl Disk for RealDisk {
     fn create(&mut self, name: &str) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create_new(true).mode(0o600).open(self.path.join(name))?;
-        self.files.insert(name.to_owned(), file);
+        self.keep(name, file);
         Ok(())
     }
 
     fn len(&mut self, name: &str) -> io::Result<u64> {
-        Ok(self.file(name)?.metadata()?.len())
+        Ok(self.file(name)?.file.metadata()?.len())
     }
 
     fn append(&mut self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-        let mut file = self.file(name)?;
+        let open = self.file(name)?;
+        open.unsynced = true;
         let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut rest = &mut slices[..];
         // Empty slices first, so that a write of nothing is not taken for an error.
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
-            match file.write_vectored(&rest[..rest.len().min(1024)]) {
+            match open.file.write_vectored(&rest[..rest.len().min(1024)]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => IoSlice::advance_slices(&mut rest, written),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -110,19 +133,39 @@ impl Disk for RealDisk {
     }
 
     fn read(&mut self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let file = self.file(name)?;
+        let file = &self.file(name)?.file;
         let there = file.metadata()?.len().saturating_sub(offset);
         let mut bytes = vec![0; length.min(usize::try_from(there).unwrap_or(usize::MAX))];
         file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 
+    fn rewrite(&mut self, name: &str, offset: u64, length: u64) -> io::Result<()> {
+        self.file(name)?.unsynced = true;
+        // Where a file is open for appending, Linux appends whatever the offset.
+        let file = OpenOptions::new().read(true).write(true).open(self.path.join(name))?;
+        let mut bytes = vec![0; REWRITE_BYTES];
+        let (mut from, end) = (offset, offset + length);
+        while from < end {
+            let part = usize::try_from(end - from).unwrap_or(REWRITE_BYTES).min(REWRITE_BYTES);
+            file.read_exact_at(&mut bytes[..part], from)?;
+            file.write_all_at(&bytes[..part], from)?;
+            from += part as u64;
+        }
+        Ok(())
+    }
+
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
-        self.file(name)?.set_len(length)
+        let open = self.file(name)?;
+        open.unsynced = true;
+        open.file.set_len(length)
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
-        self.file(name)?.sync_data()
+        let open = self.file(name)?;
+        open.file.sync_data()?;
+        open.unsynced = false;
+        Ok(())
     }
 
     fn sync_dir(&mut self) -> io::Result<()> {

@@ -1,6 +1,10 @@
 //! What can go wrong with a spool.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use thiserror::Error;
 
@@ -59,7 +63,36 @@ pub enum SpoolError {
         /// The record.
         index: u64,
     },
+    /// A segment was written by a newer program. Nothing was changed.
+    #[error(
+        "spool {path}: {name} has version {version}, this program knows {}; run the program that wrote it",
+        crate::segment::VERSION
+    )]
+    Version {
+        /// The spool's directory.
+        path: PathBuf,
+        /// The segment.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
+    /// An index that no real spool comes to: the number it was asked for is wrong.
+    #[error("spool {path}: index {index} is over the limit of {limit}")]
+    Index {
+        /// The spool's directory.
+        path: PathBuf,
+        /// The index.
+        index: u64,
+        /// Largest index that can be asked for.
+        limit: u64,
+    },
     /// The log's thread has ended.
     #[error("the spool is closed")]
     Closed,
+}
+
+impl SpoolError {
+    pub(crate) fn disk(path: &Path, action: &'static str, source: io::Error) -> Self {
+        Self::Disk { path: path.to_owned(), action, source: Arc::new(source) }
+    }
 }

@@ -1,7 +1,8 @@
 //! A spool on a thread of its own, with group commit.
 //!
 //! All appends that wait when the thread gets to them are written together and share one fsync: alone an append waits for
-//! its own fsync only, under load the groups grow by themselves. There is no timer.
+//! its own fsync only, under load the groups grow by themselves. There is no timer. Reads and trims that come meanwhile are
+//! served between two groups.
 
 use std::{
     collections::VecDeque,
@@ -17,13 +18,16 @@ use tokio::sync::oneshot;
 use crate::{
     disk::{Disk, RealDisk},
     error::SpoolError,
-    record::Record,
+    options::Options,
+    record::{self, Record},
     recover::Recovery,
-    spool::{Options, Spool, Stats},
+    spool::{Spool, Stats},
 };
 
-/// Payload bytes written as one group.
-const GROUP_BYTES: usize = 32 << 20;
+/// Bytes written as one group.
+const GROUP_BYTES: u64 = 32 << 20;
+/// Requests taken before the next group is written: a flood of them must not keep appends from the disk.
+const GROUP_REQUESTS: usize = 4096;
 
 type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
 
@@ -31,24 +35,42 @@ enum Request {
     Append(Bytes, Reply<u64>),
     Read { from: u64, max_bytes: usize, reply: Reply<Vec<Record>> },
     Trim { through: u64, reply: Reply<()> },
+    Flush(Reply<u64>),
+    Advance { next: u64, reply: Reply<()> },
 }
 
-/// Handle to a spool that runs on its own thread. Clones are the same spool; it closes when the last one is dropped.
+/// Handle to a spool that runs on its own thread. Clones are the same spool.
+///
+/// It closes when the last one is dropped: that drop waits until everything in memory is on the disk.
 #[derive(Debug, Clone)]
-pub struct Log {
-    requests: mpsc::Sender<Request>,
+pub struct Log(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    /// Gone when the handle is dropped: that ends the thread.
+    requests: Option<mpsc::Sender<Request>>,
     stats: Arc<Mutex<Stats>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Log {
     /// Opens the spool in `path`, made when missing.
     ///
     /// # Errors
-    /// [`SpoolError::Locked`] when another process has it; [`SpoolError::Disk`] when the disk refuses.
+    /// [`SpoolError::Locked`] when another process has it; others as [`Spool::open`].
     pub fn open(path: &Path, options: Options) -> Result<(Self, Recovery), SpoolError> {
         let disk = RealDisk::open(path).map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => SpoolError::Locked { path: path.to_owned() },
-            _ => SpoolError::Disk { path: path.to_owned(), action: "open", source: Arc::new(source) },
+            _ => SpoolError::disk(path, "open", source),
         })?;
         Self::on(Box::new(disk), path, options)
     }
@@ -56,19 +78,19 @@ impl Log {
     /// Opens the spool on another disk.
     ///
     /// # Errors
-    /// As [`Log::open`].
+    /// As [`Spool::open`].
     pub fn on(disk: Box<dyn Disk>, path: &Path, options: Options) -> Result<(Self, Recovery), SpoolError> {
         let (spool, recovery) = Spool::open(disk, path.to_owned(), options)?;
         let (requests, inbox) = mpsc::channel();
         let stats = Arc::new(Mutex::new(spool.stats()));
         let worker = Worker { spool, inbox, waiting: VecDeque::new(), stats: Arc::clone(&stats) };
-        thread::Builder::new().name("spool".to_owned()).spawn(move || worker.run()).map_err(|source| {
-            SpoolError::Disk { path: path.to_owned(), action: "start thread", source: Arc::new(source) }
-        })?;
-        Ok((Self { requests, stats }, recovery))
+        let thread = thread::Builder::new().name("spool".to_owned()).spawn(move || worker.run());
+        let thread = thread.map_err(|source| SpoolError::disk(path, "start thread", source))?;
+        Ok((Self(Arc::new(Handle { requests: Some(requests), stats, thread: Some(thread) })), recovery))
     }
 
-    /// Appends a record; the future gives its index when it is durable. The order is the order of calls, not of polls.
+    /// Appends a record; the future gives its index when it is durable or, with `memory_bytes`, when it is in memory. The order
+    /// is the order of calls, not of polls, and a future that is dropped does not take its record back.
     pub fn append(&self, payload: Bytes) -> impl Future<Output = Result<u64, SpoolError>> + Send + use<> {
         let answer = self.ask(|reply| Request::Append(payload, reply));
         async { answer.await.unwrap_or(Err(SpoolError::Closed)) }
@@ -90,15 +112,33 @@ impl Log {
         self.ask(|reply| Request::Trim { through, reply }).await.unwrap_or(Err(SpoolError::Closed))
     }
 
-    /// Figures, as of the last group.
+    /// Makes every record durable whose append was called before and that has room, and gives the last durable index.
+    ///
+    /// # Errors
+    /// As [`Spool::flush`].
+    pub async fn flush(&self) -> Result<u64, SpoolError> {
+        self.ask(Request::Flush).await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    /// Gives up all records before index `next`, and gives no index before it from now on.
+    ///
+    /// # Errors
+    /// As [`Spool::advance`].
+    pub async fn advance(&self, next: u64) -> Result<(), SpoolError> {
+        self.ask(|reply| Request::Advance { next, reply }).await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    /// Figures. Whoever got an answer sees what it was for in them.
     pub fn stats(&self) -> Stats {
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the thread is gone the reply is dropped with the request, and the answer is an error.
     fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> oneshot::Receiver<Result<T, SpoolError>> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.requests.send(request(reply));
+        if let Some(requests) = &self.0.requests {
+            let _ = requests.send(request(reply));
+        }
         answer
     }
 }
@@ -115,76 +155,92 @@ impl Worker {
     fn run(mut self) {
         while let Ok(request) = self.inbox.recv() {
             self.take(request);
-            while let Ok(request) = self.inbox.try_recv() {
-                self.take(request);
+            self.gather();
+            while self.commit_group() {
+                self.gather();
             }
-            while self.commit_group() {}
-            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.spool.stats();
+        }
+        self.close();
+    }
+
+    /// Takes what has come meanwhile.
+    fn gather(&mut self) {
+        for _ in 0..GROUP_REQUESTS {
+            let Ok(request) = self.inbox.try_recv() else { return };
+            self.take(request);
         }
     }
 
     fn take(&mut self, request: Request) {
-        // A reply that nobody waits for any more is dropped.
         match request {
             Request::Append(payload, reply) => self.waiting.push_back((payload, reply)),
             Request::Read { from, max_bytes, reply } => {
-                let _ = reply.send(self.spool.read(from, max_bytes));
+                let records = self.spool.read(from, max_bytes);
+                self.answer(reply, records);
             }
             Request::Trim { through, reply } => {
-                let _ = reply.send(self.spool.trim(through));
+                let trimmed = self.spool.trim(through);
+                self.answer(reply, trimmed);
+            }
+            Request::Flush(reply) => {
+                while self.commit_group() {}
+                let flushed = self.spool.flush();
+                self.answer(reply, flushed);
+            }
+            Request::Advance { next, reply } => {
+                while self.commit_group() {}
+                let advanced = self.spool.advance(next);
+                self.answer(reply, advanced);
             }
         }
     }
 
     /// Writes, syncs and answers one group; `false` when there is nothing to do or no room.
     fn commit_group(&mut self) -> bool {
-        let mut bytes = 0;
-        let fits = |(payload, _): &&(Bytes, Reply<u64>)| {
-            bytes += payload.len();
-            bytes <= GROUP_BYTES
-        };
-        let count = self.waiting.iter().take_while(fits).count().max(1).min(self.waiting.len());
-        if count == 0 {
+        let group = self.next_group();
+        if group.is_empty() {
             return false;
         }
-        let payloads: Vec<Bytes> =
-            self.waiting.iter().take(count).map(|(payload, _)| payload.clone()).collect();
-        let first = match self.spool.append(&payloads) {
-            Ok(first) => first,
-            Err(SpoolError::Full { .. }) if count == 1 => return false,
-            // All together have no room: one may.
-            Err(SpoolError::Full { .. }) => return self.commit_first(),
-            Err(error) => return self.refuse(count, &error),
+        let first = self.spool.append(&group).and_then(|first| self.spool.sync().map(|_| first));
+        if matches!(first, Err(SpoolError::Full { .. })) {
+            return false;
+        }
+        self.publish();
+        for ((_, reply), place) in self.waiting.drain(..group.len()).zip(0..) {
+            let _ = reply.send(first.clone().map(|first| first + place));
+        }
+        true
+    }
+
+    /// The payloads that go together: as many as surely have room, and one at least. So one that is too large for the spool is
+    /// refused alone.
+    fn next_group(&self) -> Vec<Bytes> {
+        let room = self.spool.room().min(GROUP_BYTES);
+        let mut bytes = 0;
+        let fits = |payload: &&Bytes| {
+            bytes += record::size(payload);
+            bytes <= room
         };
-        self.finish(count, first)
+        let payloads = || self.waiting.iter().map(|(payload, _)| payload);
+        payloads().take(payloads().take_while(fits).count().max(1)).cloned().collect()
     }
 
-    fn commit_first(&mut self) -> bool {
-        let payload =
-            self.waiting.front().map(|(payload, _)| payload.clone()).into_iter().collect::<Vec<_>>();
-        match self.spool.append(&payload) {
-            Ok(first) => self.finish(1, first),
-            Err(SpoolError::Full { .. }) => false,
-            Err(error) => self.refuse(1, &error),
-        }
+    /// Sends an answer. A reply that nobody waits for is dropped.
+    fn answer<T>(&self, reply: Reply<T>, answer: Result<T, SpoolError>) {
+        self.publish();
+        let _ = reply.send(answer);
     }
 
-    fn finish(&mut self, count: usize, first: u64) -> bool {
-        if let Err(error) = self.spool.sync() {
-            return self.refuse(count, &error);
-        }
-        // Whoever reads the figures after an append sees the append in them.
+    /// Before an answer, so that whoever has it sees in the figures what it was for.
+    fn publish(&self) {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.spool.stats();
-        for ((_, reply), index) in self.waiting.drain(..count).zip(first..) {
-            let _ = reply.send(Ok(index));
-        }
-        true
     }
 
-    fn refuse(&mut self, count: usize, error: &SpoolError) -> bool {
-        for (_, reply) in self.waiting.drain(..count) {
-            let _ = reply.send(Err(error.clone()));
+    /// Nobody is left to be told, so the log is.
+    fn close(mut self) {
+        if let Err(error) = self.spool.close() {
+            let lost = self.spool.stats().memory_records;
+            tracing::error!("closing: {error}; {lost} records that were in memory are lost");
         }
-        true
     }
 }

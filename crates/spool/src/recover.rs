@@ -1,11 +1,12 @@
-//! Reading a directory back after whatever happened to it.
+//! Reading a directory back after whatever happened to it. Nothing is changed on the disk here.
 
-use std::io;
+use std::{collections::VecDeque, io, ops::RangeInclusive, path::Path};
 
 use crate::{
     disk::Disk,
+    error::SpoolError,
     record::{self, Header},
-    segment::{self, SegmentHeader},
+    segment::{self, Head},
 };
 
 /// Bytes read at a time while a segment is walked.
@@ -16,11 +17,11 @@ const WINDOW: usize = 4 << 20;
 pub struct Recovery {
     /// Whole records.
     pub records: u64,
-    /// Bytes cut from the torn end of the newest segment.
+    /// Bytes at the torn end of the newest segment, which are left out.
     pub torn_bytes: u64,
     /// Records that are there but damaged.
     pub damaged_records: u64,
-    /// Indexes that no segment holds.
+    /// Indexes that were given and that no segment holds.
     pub missing_records: u64,
     /// Segments whose own header is damaged; their records are still read.
     pub damaged_segments: u64,
@@ -36,85 +37,227 @@ pub(crate) struct Place {
 }
 
 /// A segment and its whole records.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) first: u64,
-    /// End of the last whole record.
+    /// As in [`SegmentHeader`](segment::SegmentHeader).
+    pub(crate) expected: u64,
+    /// Whether the header is whole.
+    pub(crate) begun: bool,
+    /// Index after the last record that is there, whole or damaged.
+    pub(crate) next: u64,
+    /// Length of the file.
     pub(crate) end: u64,
+    /// Bytes at the end that are no record.
+    pub(crate) torn: u64,
+    /// Where the last group begins: nothing vouches for what is from here on.
+    pub(crate) group: u64,
     pub(crate) places: Vec<Place>,
 }
 
-/// Walks one segment: every record whose header and payload hold.
-///
-/// After a damaged header the next one that holds is looked for byte by byte: a chance match would need 32 bits of check to hold
-/// and an index that fits.
-pub(crate) fn walk(
-    disk: &mut dyn Disk,
-    name: &str,
-    first: u64,
-    report: &mut Recovery,
-) -> io::Result<Segment> {
-    let length = disk.len(name)?;
-    let header = disk.read(name, 0, segment::HEADER)?;
-    if SegmentHeader::decode(&header).is_none_or(|header| header.first != first) {
-        report.damaged_segments += 1;
-    }
-    let salt = segment::salt(first);
-    let mut found = Segment { name: name.to_owned(), first, end: segment::HEADER as u64, places: Vec::new() };
-    let (mut offset, mut next) = (segment::HEADER as u64, first);
-    let (mut window, mut base) = (Vec::new(), 0u64);
-    while offset + record::HEADER as u64 <= length {
-        let needed = |bytes: usize| offset < base || offset + bytes as u64 > base + window.len() as u64;
-        if needed(record::HEADER) {
-            window = disk.read(name, offset, WINDOW)?;
-            base = offset;
+impl Segment {
+    /// A segment without records.
+    pub(crate) fn begin(first: u64, expected: u64) -> Self {
+        Self {
+            name: segment::name(first),
+            first,
+            expected,
+            begun: true,
+            next: first,
+            end: segment::HEADER as u64,
+            torn: 0,
+            group: segment::HEADER as u64,
+            places: Vec::new(),
         }
-        let at = (offset - base) as usize;
-        let Some(header) = Header::decode(&window[at..], salt).filter(|header| header.index >= next) else {
+    }
+
+    /// Offset and length of the last group, as far as it is whole.
+    pub(crate) fn last_group(&self) -> (u64, u64) {
+        (self.group, (self.end - self.torn).saturating_sub(self.group))
+    }
+
+    /// How many records the torn end can have held at most.
+    pub(crate) fn torn_records(&self) -> u64 {
+        let there = self.torn > 0 && self.end > segment::HEADER as u64;
+        if there { self.torn / record::HEADER as u64 + 1 } else { 0 }
+    }
+
+    /// Whole records from index `first` on.
+    pub(crate) fn from(&self, first: u64) -> &[Place] {
+        &self.places[self.places.partition_point(|place| place.index < first)..]
+    }
+}
+
+/// Reads all segments, oldest first.
+///
+/// # Errors
+/// When the disk can't be read, or a segment is of a version that this program does not know.
+pub(crate) fn recover(disk: &mut dyn Disk, path: &Path) -> Result<(VecDeque<Segment>, Recovery), SpoolError> {
+    let failed = |source| SpoolError::disk(path, "read", source);
+    let mut report = Recovery::default();
+    let mut segments = heads(disk, path, &mut report)?;
+    for place in 0..segments.len() {
+        // What stands in a segment at or beyond the index that the next one expected was given up as torn before.
+        let below = segments.get(place + 1).map(|next| next.expected);
+        walk(disk, &mut segments[place], below, &mut report).map_err(failed)?;
+    }
+    for place in 1..segments.len() {
+        count_gap(&segments[place - 1], &segments[place], &mut report);
+    }
+    report.torn_bytes = segments.back().map_or(0, |last| last.torn);
+    Ok((segments, report))
+}
+
+/// The segments by their headers, not yet walked.
+fn heads(disk: &mut dyn Disk, path: &Path, report: &mut Recovery) -> Result<VecDeque<Segment>, SpoolError> {
+    let failed = |source| SpoolError::disk(path, "read", source);
+    let names = disk.list().map_err(failed)?;
+    let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::parse(name)).collect();
+    firsts.sort_unstable();
+    let mut segments = VecDeque::with_capacity(firsts.len());
+    for first in firsts {
+        let mut found = Segment::begin(first, first);
+        found.end = disk.len(&found.name).map_err(failed)?;
+        let bytes = disk.read(&found.name, 0, segment::HEADER).map_err(failed)?;
+        match Head::decode(&bytes) {
+            Head::Whole(header) if header.first == first => found.expected = header.expected,
+            Head::Version(version) => {
+                return Err(SpoolError::Version { path: path.to_owned(), name: found.name, version });
+            }
+            _ => found.begun = false,
+        }
+        segments.push_back(found);
+    }
+    // The newest one may have been torn while it was begun: with nothing behind its header nothing is lost.
+    let torn = segments.back().is_some_and(|last| !last.begun && last.end <= segment::HEADER as u64);
+    let damaged = segments.iter().filter(|segment| !segment.begun).count() as u64;
+    report.damaged_segments = damaged - u64::from(torn);
+    Ok(segments)
+}
+
+/// Counts the indexes between two neighbours that neither holds and that were not passed over on purpose.
+fn count_gap(before: &Segment, after: &Segment, report: &mut Recovery) {
+    let gap = after.expected.saturating_sub(before.next);
+    let damaged = gap.min(before.torn_records());
+    report.damaged_records += damaged;
+    report.missing_records += gap - damaged;
+}
+
+/// Finds every record of a segment whose header and payload hold.
+///
+/// After a damaged header the next one that holds is looked for byte by byte. A chance match would need 32 bits of check to
+/// hold and an index that fits: every record that was passed over took a header's bytes at least.
+fn walk(
+    disk: &mut dyn Disk,
+    segment: &mut Segment,
+    below: Option<u64>,
+    report: &mut Recovery,
+) -> io::Result<()> {
+    let (salt, limit, name) = (segment::salt(segment.first), below.unwrap_or(u64::MAX), segment.name.clone());
+    let mut file = Window { disk, name: &name, bytes: Vec::new(), offset: 0 };
+    let mut offset = segment::HEADER as u64;
+    let mut walk = Walk { segment, end: offset, damaged: 0, doubt: None };
+    while walk.segment.next < limit && offset + record::HEADER as u64 <= walk.segment.end {
+        let indexes = walk.indexes(offset, limit);
+        let header = Header::decode(file.bytes(offset, record::HEADER)?, salt, &indexes);
+        let Some(header) = header.filter(|header| offset + header.size() as u64 <= walk.segment.end) else {
             offset += 1;
             continue;
         };
-        let whole = record::HEADER + header.length as usize;
-        if offset + whole as u64 > length {
-            offset += 1;
-            continue;
-        }
-        if offset + whole as u64 > base + window.len() as u64 {
-            window = disk.read(name, offset, whole.max(WINDOW))?;
-            base = offset;
-        }
-        let at = (offset - base) as usize;
-        report.damaged_records += header.index - next;
-        next = header.index + 1;
-        if header.vouches_for(&window[at + record::HEADER..at + whole]) {
-            found.places.push(Place { index: header.index, offset, length: header.length });
-            report.records += 1;
-        } else {
-            report.damaged_records += 1;
-        }
-        offset += whole as u64;
-        found.end = offset;
+        let payload = &file.bytes(offset, header.size())?[record::HEADER..];
+        walk.take(&header, offset, header.vouches_for(payload));
+        offset = walk.end;
     }
-    Ok(found)
+    walk.finish(below.is_none(), report);
+    Ok(())
 }
 
-/// Walks all segments in order. `end` of the last one is where it may be cut.
-pub(crate) fn walk_all(disk: &mut dyn Disk, report: &mut Recovery) -> io::Result<Vec<Segment>> {
-    let mut firsts: Vec<u64> = disk.list()?.iter().filter_map(|name| segment::parse(name)).collect();
-    firsts.sort_unstable();
-    let mut segments: Vec<Segment> = Vec::new();
-    for (place, first) in firsts.iter().copied().enumerate() {
-        let found = walk(disk, &segment::name(first), first, report)?;
-        if place == 0 {
-            segments.push(found);
-            continue;
-        }
-        // What the names promise and the records before do not hold was lost between the two.
-        let held =
-            segments.last().map_or(first, |last| last.places.last().map_or(last.first, |p| p.index + 1));
-        report.missing_records += first.saturating_sub(held);
-        segments.push(found);
+/// What was found of a segment so far.
+///
+/// The newest segment may end with a group that was never synced, and a disk may have written the later pages of such a group
+/// and not the earlier ones. So there a damaged record ends the segment, unless a later group vouches that it was durable
+/// once: else a record could outlive one that was appended before it and never acknowledged.
+struct Walk<'a> {
+    segment: &'a mut Segment,
+    /// End of the last record.
+    end: u64,
+    damaged: u64,
+    /// Where the segment ends if nothing vouches for what came next.
+    doubt: Option<Doubt>,
+}
+
+struct Doubt {
+    next: u64,
+    end: u64,
+    places: usize,
+    damaged: u64,
+}
+
+impl Walk<'_> {
+    /// The indexes that a record at `offset` can have.
+    fn indexes(&self, offset: u64, limit: u64) -> RangeInclusive<u64> {
+        let most = self.segment.next.saturating_add((offset - self.end) / record::HEADER as u64);
+        self.segment.next..=most.min(limit - 1)
     }
-    Ok(segments)
+
+    fn take(&mut self, header: &Header, offset: u64, whole: bool) {
+        let lost = header.index - self.segment.next;
+        if lost > 0 {
+            self.doubt();
+        }
+        if header.begins_group {
+            self.doubt = None;
+            self.segment.group = offset;
+        }
+        self.damaged += lost;
+        (self.segment.next, self.end) = (header.index, offset);
+        if whole {
+            self.segment.places.push(Place { index: header.index, offset, length: header.length });
+        } else {
+            self.doubt();
+            self.damaged += 1;
+        }
+        (self.segment.next, self.end) = (header.index + 1, offset + header.size() as u64);
+    }
+
+    fn doubt(&mut self) {
+        let places = self.segment.places.len();
+        let here = Doubt { next: self.segment.next, end: self.end, places, damaged: self.damaged };
+        self.doubt.get_or_insert(here);
+    }
+
+    fn finish(mut self, newest: bool, report: &mut Recovery) {
+        if let Some(doubt) = self.doubt.filter(|_| newest) {
+            self.segment.places.truncate(doubt.places);
+            (self.segment.next, self.end, self.damaged) = (doubt.next, doubt.end, doubt.damaged);
+        }
+        // A file can end within its header: then nothing of it is whole.
+        let whole = if self.segment.end < self.end { 0 } else { self.end };
+        self.segment.torn = self.segment.end - whole;
+        report.records += self.segment.places.len() as u64;
+        report.damaged_records += self.damaged;
+    }
+}
+
+/// A file, read a window at a time.
+struct Window<'a> {
+    disk: &'a mut dyn Disk,
+    name: &'a str,
+    bytes: Vec<u8>,
+    /// Where in the file the window begins.
+    offset: u64,
+}
+
+impl Window<'_> {
+    /// `count` bytes at `offset`, which must be there.
+    fn bytes(&mut self, offset: u64, count: usize) -> io::Result<&[u8]> {
+        let end = self.offset + self.bytes.len() as u64;
+        if offset < self.offset || offset + count as u64 > end {
+            self.bytes = self.disk.read(self.name, offset, count.max(WINDOW))?;
+            self.offset = offset;
+        }
+        let start = (offset - self.offset) as usize;
+        self.bytes.get(start..start + count).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
 }

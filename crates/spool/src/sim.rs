@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::disk::Disk;
@@ -14,10 +14,15 @@ pub struct SimDisk(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    files: BTreeMap<String, SimFile>,
-    /// Names that were there at the last directory sync.
-    durable_names: Vec<String>,
+    /// By number; a name that was removed and not synced may bring its file back.
+    files: Vec<SimFile>,
+    names: BTreeMap<String, usize>,
+    /// The names at the last directory sync.
+    durable_names: BTreeMap<String, usize>,
+    /// Syncs of files so far.
+    syncs: u64,
     fail_next_sync: bool,
+    fail_next_sync_dir: bool,
     /// Bytes that may still be appended.
     room: Option<usize>,
 }
@@ -27,30 +32,48 @@ struct SimFile {
     bytes: Vec<u8>,
     /// What is on the platter.
     durable: Vec<u8>,
+    /// Written since the last sync, whether that failed or not.
+    dirty: bool,
+}
+
+impl SimFile {
+    fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.dirty = true;
+    }
 }
 
 impl SimDisk {
-    /// Power loss: unsynced names are gone, and of each file's unsynced bytes only the first `keep(unsynced)` are there.
+    /// Power loss: names are as at the last directory sync, and of each file's unsynced bytes only the first
+    /// `keep(unsynced)` are there.
     pub fn crash(&self, mut keep: impl FnMut(usize) -> usize) {
-        let mut state = self.state();
-        let names = state.durable_names.clone();
-        state.files.retain(|name, _| names.contains(name));
-        for file in state.files.values_mut() {
-            let kept = if file.bytes.starts_with(&file.durable) {
-                file.durable.len() + keep(file.bytes.len() - file.durable.len())
-            } else {
-                file.bytes = file.durable.clone();
-                file.durable.len()
-            };
-            file.bytes.truncate(kept);
-            file.durable = file.bytes.clone();
-        }
-        state.fail_next_sync = false;
+        self.crash_with(|unsynced| unsynced.truncate(keep(unsynced.len())));
     }
 
-    /// The next sync fails, and what it was to write is lost (as file systems do: USENIX ATC 2020).
+    /// Power loss that does with each file's unsynced bytes what `lose` does: a disk need not write them in order.
+    pub fn crash_with(&self, mut lose: impl FnMut(&mut Vec<u8>)) {
+        let mut state = self.state();
+        state.names = state.durable_names.clone();
+        for file in &mut state.files {
+            let mut unsynced = file.bytes.strip_prefix(&file.durable[..]).unwrap_or_default().to_vec();
+            if file.dirty {
+                lose(&mut unsynced);
+                file.durable.append(&mut unsynced);
+            }
+            (file.bytes, file.dirty) = (file.durable.clone(), false);
+        }
+        (state.fail_next_sync, state.fail_next_sync_dir) = (false, false);
+    }
+
+    /// The next sync fails. What it was to write can still be read, is not on the disk, and no later sync puts it there (as file
+    /// systems do: USENIX ATC 2020).
     pub fn fail_next_sync(&self) {
         self.state().fail_next_sync = true;
+    }
+
+    /// The next sync of the directory fails.
+    pub fn fail_next_sync_dir(&self) {
+        self.state().fail_next_sync_dir = true;
     }
 
     /// Sets how many bytes may still be appended; `None` for no limit.
@@ -60,23 +83,31 @@ impl SimDisk {
 
     /// Bytes of a file, to look at or to damage.
     pub fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(file) = self.state().files.get_mut(name) {
+        if let Ok(file) = self.state().file(name) {
             change(&mut file.bytes);
             file.durable = file.bytes.clone();
         }
     }
 
+    /// How often files were synced.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
     /// Names of all files.
     pub fn names(&self) -> Vec<String> {
-        self.state().files.keys().cloned().collect()
+        self.state().names.keys().cloned().collect()
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn with<T>(&self, name: &str, act: impl FnOnce(&mut SimFile) -> T) -> io::Result<T> {
-        self.state().files.get_mut(name).map(act).ok_or_else(|| io::ErrorKind::NotFound.into())
+impl State {
+    fn file(&mut self, name: &str) -> io::Result<&mut SimFile> {
+        let number = self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        self.files.get_mut(*number).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -87,15 +118,17 @@ impl Disk for SimDisk {
 
     fn create(&mut self, name: &str) -> io::Result<()> {
         let mut state = self.state();
-        if state.files.contains_key(name) {
+        if state.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        state.files.insert(name.to_owned(), SimFile::default());
+        let number = state.files.len();
+        state.files.push(SimFile::default());
+        state.names.insert(name.to_owned(), number);
         Ok(())
     }
 
     fn len(&mut self, name: &str) -> io::Result<u64> {
-        self.with(name, |file| file.bytes.len() as u64)
+        Ok(self.state().file(name)?.bytes.len() as u64)
     }
 
     fn append(&mut self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
@@ -105,41 +138,48 @@ impl Disk for SimDisk {
         if let Some(left) = &mut state.room {
             *left -= room;
         }
-        let file = state.files.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        file.bytes.extend_from_slice(&bytes[..room]);
+        state.file(name)?.write(|file| file.extend_from_slice(&bytes[..room]));
         if room < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn read(&mut self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        self.with(name, |file| {
-            let start = (offset as usize).min(file.bytes.len());
-            file.bytes[start..file.bytes.len().min(start.saturating_add(length))].to_vec()
-        })
+        let mut state = self.state();
+        let bytes = &state.file(name)?.bytes;
+        let start = (offset as usize).min(bytes.len());
+        Ok(bytes[start..bytes.len().min(start.saturating_add(length))].to_vec())
     }
 
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
-        self.with(name, |file| file.bytes.truncate(length as usize))
+        self.state().file(name)?.write(|file| file.truncate(length as usize));
+        Ok(())
+    }
+
+    fn rewrite(&mut self, name: &str, _offset: u64, _length: u64) -> io::Result<()> {
+        self.state().file(name)?.write(|_| {});
+        Ok(())
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         let mut state = self.state();
+        state.syncs += 1;
         let fails = std::mem::take(&mut state.fail_next_sync);
-        let file = state.files.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
-        if fails {
-            file.bytes = file.durable.clone();
-            return Err(io::Error::other("simulated fsync failure"));
+        let file = state.file(name)?;
+        if std::mem::take(&mut file.dirty) && !fails {
+            file.durable = file.bytes.clone();
         }
-        file.durable = file.bytes.clone();
-        Ok(())
+        if fails { Err(io::Error::other("simulated fsync failure")) } else { Ok(()) }
     }
 
     fn sync_dir(&mut self) -> io::Result<()> {
         let mut state = self.state();
-        state.durable_names = state.files.keys().cloned().collect();
+        if std::mem::take(&mut state.fail_next_sync_dir) {
+            return Err(io::Error::other("simulated fsync failure of the directory"));
+        }
+        state.durable_names = state.names.clone();
         Ok(())
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.state().files.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.state().names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
