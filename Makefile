@@ -45,5 +45,8 @@ policy: ## dependency policy: licences, banned crates, what the agent may link
 bench: ## drain, steady rate and idle, as ratios to the bare codec in one run (release build)
 	@scripts/bench
 
+fuzz: ## fuzz the decoders for FUZZ_SECONDS each (default 30)
+	@scripts/fuzz
+
 clean: ## remove build results
 	cargo clean

@@ -163,8 +163,14 @@ pub fn decompress(codec: Codec, data: &Bytes, declared: usize, limit: usize) -> 
         Codec::Unspecified => return Err(CodecError::Unknown(0)),
         Codec::None => data.clone(),
         Codec::Zstd => unzstd(data, declared)?.into(),
-        Codec::Lz4 => read_bounded(lz4_flex::frame::FrameDecoder::new(&data[..]), declared, "lz4")?.into(),
-        Codec::Gzip => read_bounded(flate2::bufread::GzDecoder::new(&data[..]), declared, "gzip")?.into(),
+        Codec::Lz4 => {
+            let decoder = lz4_flex::frame::FrameDecoder::new(&data[..]);
+            read_bounded(decoder, declared, "lz4", |decoder| decoder.into_inner().len())?.into()
+        }
+        Codec::Gzip => {
+            let decoder = flate2::bufread::GzDecoder::new(&data[..]);
+            read_bounded(decoder, declared, "gzip", |decoder| decoder.into_inner().len())?.into()
+        }
         Codec::Snappy => {
             // The block says its size first: it is checked before the decoder takes memory for it.
             let actual = snap::raw::decompress_len(data).map_err(|error| corrupt("snappy", error))?;
@@ -194,11 +200,23 @@ fn unzstd(data: &[u8], declared: usize) -> Result<Vec<u8>, CodecError> {
     Ok(out)
 }
 
-/// Reads at most one byte more than `declared`, growing only with what is really there.
-fn read_bounded(reader: impl Read, declared: usize, codec: &'static str) -> Result<Vec<u8>, CodecError> {
+/// Reads at most one byte more than `declared`, growing only with what is really there; `left` tells how many bytes a decoder
+/// has not read.
+fn read_bounded<R: Read>(
+    mut decoder: R,
+    declared: usize,
+    codec: &'static str,
+    left: impl FnOnce(R) -> usize,
+) -> Result<Vec<u8>, CodecError> {
     let mut out = Vec::with_capacity(declared.min(1 << 20));
-    reader.take(declared as u64 + 1).read_to_end(&mut out).map_err(|error| corrupt(codec, error))?;
-    Ok(out)
+    let read = decoder.by_ref().take(declared as u64 + 1).read_to_end(&mut out);
+    read.map_err(|error| corrupt(codec, error))?;
+    match left(decoder) {
+        left if left > 0 && out.len() == declared => {
+            Err(corrupt(codec, format!("{left} bytes behind its end")))
+        }
+        _ => Ok(out),
+    }
 }
 
 fn corrupt(codec: &'static str, reason: impl ToString) -> CodecError {
@@ -293,6 +311,15 @@ mod tests {
                     assert_eq!(out, text, "{codec:?} cut at {place}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_payload_are_refused() {
+        for codec in [Codec::Zstd, Codec::Lz4, Codec::Snappy, Codec::Gzip] {
+            let mut packed = Compressor::new(codec, None).compress(&[b"a line\n"]).unwrap().to_vec();
+            packed.extend_from_slice(b"more");
+            assert!(decompress(codec, &packed.into(), 7, 100).is_err(), "{}", name(codec));
         }
     }
 }

@@ -163,8 +163,11 @@ impl Columns {
                 format!("{declared} inside, {rows} in the batch"),
             ));
         }
-        let columns = reader.columns()?;
+        let columns = reader.columns(last_column(signal))?;
         let tail = reader.tail()?;
+        if signal != Signal::Logs && !tail.is_empty() {
+            return Err(DecodeError::invalid("tail", "only logs have one"));
+        }
         let rows = rows as usize;
         match signal {
             Signal::Logs => Ok(Self::Logs(LogColumns::decode(&columns, tail, rows, limits)?)),
@@ -172,5 +175,15 @@ impl Columns {
             Signal::Flows => Ok(Self::Flows(FlowColumns::decode(&columns, rows, limits)?)),
             Signal::Unspecified => Err(DecodeError::invalid("signal", "it is not set")),
         }
+    }
+}
+
+/// The largest column id of a signal.
+fn last_column(signal: Signal) -> u8 {
+    match signal {
+        Signal::Logs => logs::LAST,
+        Signal::Metrics => metrics::LAST,
+        Signal::Flows => flows::LAST,
+        Signal::Unspecified => column::END,
     }
 }

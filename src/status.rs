@@ -27,6 +27,8 @@ pub enum Kind {
     Fenced,
     /// The number is taken by other bytes.
     Conflict,
+    /// The payload is not what its digest vouches for: it changed on the way.
+    Corrupted,
     /// An earlier batch of the epoch is missing.
     OutOfOrder,
     /// Too much at the moment: wait as long as the answer says.
@@ -44,7 +46,7 @@ pub enum Kind {
 /// One line of the table.
 struct Row(Kind, &'static str, Code, u16, bool);
 
-const TABLE: [Row; 14] = [
+const TABLE: [Row; 15] = [
     Row(Kind::Unauthenticated, "UNAUTHENTICATED", Code::Unauthenticated, 401, true),
     Row(Kind::PermissionDenied, "PERMISSION_DENIED", Code::PermissionDenied, 403, true),
     Row(Kind::InvalidArgument, "INVALID_ARGUMENT", Code::InvalidArgument, 400, false),
@@ -53,6 +55,7 @@ const TABLE: [Row; 14] = [
     Row(Kind::ResumeFirst, "RESUME_FIRST", Code::FailedPrecondition, 409, false),
     Row(Kind::Fenced, "FENCED", Code::FailedPrecondition, 409, false),
     Row(Kind::Conflict, "CONFLICT", Code::AlreadyExists, 409, false),
+    Row(Kind::Corrupted, "CORRUPTED", Code::DataLoss, 400, true),
     Row(Kind::OutOfOrder, "OUT_OF_ORDER", Code::Aborted, 409, true),
     Row(Kind::Overloaded, "OVERLOADED", Code::ResourceExhausted, 429, true),
     Row(Kind::Timeout, "TIMEOUT", Code::DeadlineExceeded, 504, true),
@@ -62,6 +65,17 @@ const TABLE: [Row; 14] = [
 ];
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 15] = {
+        let mut all = [Self::Unauthenticated; 15];
+        let mut place = 0;
+        while place < all.len() {
+            all[place] = TABLE[place].0;
+            place += 1;
+        }
+        all
+    };
+
     fn row(self) -> &'static Row {
         // The table lists the kinds in their order; a test holds it to that.
         &TABLE[self as usize]
@@ -117,6 +131,7 @@ impl Kind {
             Code::Cancelled => Self::Cancelled,
             Code::Unavailable => Self::Unavailable,
             Code::Aborted => Self::OutOfOrder,
+            Code::DataLoss => Self::Corrupted,
             _ => Self::Internal,
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lapwing::{
     batch,
     codec::Compressor,
-    columns::{Columns, LogColumns},
+    columns::{Column, Columns, LogColumns, MetricColumns},
     limits::Limits,
     v1::{self, Codec, Signal, log_record::Content},
 };
@@ -265,6 +265,62 @@ fn rows_of_two_signals_in_one_batch_are_refused() {
     let mut rows = samples()[0].to_rows();
     rows.metrics = samples()[1].to_rows().metrics;
     assert!(Columns::from_rows(&rows, 1, &Limits::default()).unwrap_err().to_string().contains("one signal"));
+}
+
+/// A packed batch is journaled as it came, and rows are packed for the journal: what one form takes the other must take.
+#[test]
+fn what_rows_may_not_hold_columns_may_not_hold_either() {
+    let [logs, metrics, ..] = &samples()[..] else { panic!("samples of each signal") };
+    let change = |columns: &Columns, change: &dyn Fn(&mut v1::Rows)| {
+        let mut rows = columns.to_rows();
+        change(&mut rows);
+        rows
+    };
+    let histogram = |bounds| v1::Histogram { explicit_bounds: vec![1.0; bounds], ..Default::default() };
+    let bad_rows = [
+        change(logs, &|rows| rows.logs[1].severity_number = 25),
+        change(metrics, &|rows| rows.metrics[1].kind = 0),
+        change(metrics, &|rows| rows.metrics[1].kind = 9),
+        change(metrics, &|rows| rows.metrics[1].kind = 4),
+        change(metrics, &|rows| rows.metrics[1].histogram = Some(histogram(1))),
+        change(metrics, &|rows| rows.metrics[2].histogram = Some(histogram(1025))),
+    ];
+    for rows in bad_rows {
+        assert!(Columns::from_rows(&rows, 1, &Limits::default()).is_err(), "{rows:?}");
+    }
+    let mut bad_columns = Vec::new();
+    let Columns::Logs(mut bad) = logs.clone() else { panic!("logs come first") };
+    bad.severity_number = Column::constant(4, 25);
+    bad_columns.push(Columns::Logs(bad));
+    let Columns::Metrics(good) = metrics.clone() else { panic!("metrics come second") };
+    for kind in [Column::constant(4, 0), Column::constant(4, 1), Column::constant(4, 9)] {
+        bad_columns.push(Columns::Metrics(MetricColumns { kind, ..good.clone() }));
+    }
+    for columns in bad_columns {
+        let decoded = Columns::decode(columns.encode().into(), columns.signal(), 4, &Limits::default());
+        assert!(decoded.is_err(), "{decoded:?}");
+    }
+}
+
+#[test]
+fn what_would_be_left_out_is_refused() {
+    let refused = |sample: &Columns, encoded: Vec<u8>| {
+        let rows = sample.rows() as u32;
+        let decoded = Columns::decode(encoded.into(), sample.signal(), rows, &Limits::default());
+        decoded.unwrap_err().to_string()
+    };
+    for (sample, last) in samples().iter().zip([7, 8, 10]) {
+        // A column more, empty, behind version, signal and number of rows.
+        let mut encoded = sample.encode();
+        encoded.splice(3..3, [last + 1, 1, 0]);
+        assert_eq!(refused(sample, encoded), format!("columns: column {} is not known", last + 1));
+    }
+    for sample in &samples()[1..3] {
+        let mut encoded = Vec::new();
+        sample.encode_head(2, &mut encoded);
+        encoded.extend_from_slice(b"xy");
+        assert_eq!(refused(sample, encoded), "tail: only logs have one");
+    }
 }
 
 #[test]

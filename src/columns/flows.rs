@@ -13,6 +13,8 @@ const TRANSPORT: u8 = 7;
 const BYTES: u8 = 8;
 const PACKETS: u8 = 9;
 const ATTRIBUTES: u8 = 10;
+/// The last column id.
+pub(super) const LAST: u8 = ATTRIBUTES;
 
 /// Flows.
 #[derive(Debug, Clone, PartialEq, Default)]

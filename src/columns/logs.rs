@@ -18,6 +18,11 @@ const SEVERITY_TEXT: u8 = 4;
 const SOURCE: u8 = 5;
 const ATTRIBUTES: u8 = 6;
 const BODIES: u8 = 7;
+/// The last column id.
+pub(super) const LAST: u8 = BODIES;
+
+/// Largest severity number of OpenTelemetry.
+pub(super) const MAX_SEVERITY: usize = 24;
 
 /// The tail is lines, each with its `\n`.
 const LINES: u8 = 3;
@@ -217,7 +222,7 @@ impl LogColumns {
         rows: usize,
         limits: &Limits,
     ) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let logs = Self {
             time: Column::decode(TIME, columns, rows, limits)?,
             observed_time: Column::decode(OBSERVED_TIME, columns, rows, limits)?,
             severity_number: Column::decode(SEVERITY_NUMBER, columns, rows, limits)?,
@@ -225,6 +230,10 @@ impl LogColumns {
             source: Column::decode(SOURCE, columns, rows, limits)?,
             attributes: Column::decode(ATTRIBUTES, columns, rows, limits)?,
             bodies: Bodies::decode(columns, tail, rows, limits)?,
-        })
+        };
+        for (_, number) in logs.severity_number.runs() {
+            DecodeError::check("a severity number", usize::from(*number), MAX_SEVERITY)?;
+        }
+        Ok(logs)
     }
 }

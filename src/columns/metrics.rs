@@ -1,7 +1,10 @@
 //! Metric points as columns.
 
 use super::{Attributes, Column, DecodeError, Text, column::Coded, reader::RawColumn};
-use crate::{limits::Limits, v1::Histogram};
+use crate::{
+    limits::Limits,
+    v1::{Histogram, MetricKind},
+};
 
 const TIME: u8 = 1;
 const START_TIME: u8 = 2;
@@ -11,6 +14,11 @@ const KIND: u8 = 5;
 const ATTRIBUTES: u8 = 6;
 const VALUE: u8 = 7;
 const HISTOGRAM: u8 = 8;
+/// The last column id.
+pub(super) const LAST: u8 = HISTOGRAM;
+
+/// Most bounds of a histogram.
+pub(super) const MAX_BOUNDS: usize = 1024;
 
 /// Metric points.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -46,7 +54,7 @@ impl MetricColumns {
     }
 
     pub(super) fn decode(columns: &[RawColumn], rows: usize, limits: &Limits) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let metrics = Self {
             time: Column::decode(TIME, columns, rows, limits)?,
             start_time: Column::decode(START_TIME, columns, rows, limits)?,
             name: Column::decode(NAME, columns, rows, limits)?,
@@ -55,6 +63,35 @@ impl MetricColumns {
             attributes: Column::decode(ATTRIBUTES, columns, rows, limits)?,
             value: Column::decode(VALUE, columns, rows, limits)?,
             histogram: Column::decode(HISTOGRAM, columns, rows, limits)?,
-        })
+        };
+        let points = metrics.name.iter().zip(metrics.kind.iter()).zip(metrics.histogram.iter());
+        for ((name, kind), histogram) in points {
+            check_point(|| name.as_str(), i32::from(*kind), histogram.as_ref())?;
+        }
+        Ok(metrics)
     }
+}
+
+/// Refuses a point that can't be one, whichever form it comes in; `name` is asked for when it is.
+pub(super) fn check_point<'a>(
+    name: impl FnOnce() -> &'a str,
+    kind: i32,
+    histogram: Option<&Histogram>,
+) -> Result<(), DecodeError> {
+    let known = MetricKind::try_from(kind).unwrap_or_default();
+    if known == MetricKind::Unspecified {
+        let reason = format!("{kind} of metric {:?} is not known", name());
+        return Err(DecodeError::invalid("metric kind", reason));
+    }
+    if (known == MetricKind::Histogram) != histogram.is_some() {
+        let reason =
+            format!("of metric {:?}: a histogram goes with the kind histogram, and only with it", name());
+        return Err(DecodeError::invalid("histogram", reason));
+    }
+    histogram.map_or(Ok(()), check_buckets)
+}
+
+fn check_buckets(histogram: &Histogram) -> Result<(), DecodeError> {
+    DecodeError::check("number of histogram bounds", histogram.explicit_bounds.len(), MAX_BOUNDS)?;
+    DecodeError::check("number of histogram buckets", histogram.bucket_counts.len(), MAX_BOUNDS + 1)
 }

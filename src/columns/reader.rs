@@ -75,13 +75,17 @@ impl<'a> Reader<'a> {
         Text::try_from(self.take(length, what)?).map_err(|error| DecodeError::invalid(what, error))
     }
 
-    /// The columns up to their end mark.
-    pub(super) fn columns(&mut self) -> Result<Vec<RawColumn>, DecodeError> {
+    /// The columns up to their end mark, each with an id up to `last`. Another id is a newer program's: to leave it out would
+    /// lose what it holds.
+    pub(super) fn columns(&mut self, last: u8) -> Result<Vec<RawColumn>, DecodeError> {
         let mut columns: Vec<RawColumn> = Vec::new();
         loop {
             let id = self.byte("a column")?;
             if id == column::END {
                 return Ok(columns);
+            }
+            if id > last {
+                return Err(DecodeError::invalid("columns", format!("column {id} is not known")));
             }
             let encoding = self.byte("a column's encoding")?;
             let length = self.size("a column's length")?;

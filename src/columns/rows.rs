@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Attributes, Columns, DecodeError, FlowColumns, LogColumns, MetricColumns, Text};
+use super::{
+    Attributes, Columns, DecodeError, FlowColumns, LogColumns, MetricColumns, Text, logs::MAX_SEVERITY,
+    metrics::check_point,
+};
 use crate::{
     limits::Limits,
     v1::{self, Signal, log_record::Content},
@@ -90,7 +93,7 @@ fn log_columns(records: &[v1::LogRecord], now: u64, limits: &Limits) -> Result<L
         DecodeError::check("a log body", body.len(), limits.max_body_bytes)?;
     }
     for record in records {
-        DecodeError::check("a severity number", record.severity_number as usize, 24)?;
+        DecodeError::check("a severity number", record.severity_number as usize, MAX_SEVERITY)?;
     }
     let observed = |record: &v1::LogRecord| or(record.observed_time_unix_nano, now);
     Ok(LogColumns {
@@ -141,18 +144,7 @@ fn metric_columns(
     limits: &Limits,
 ) -> Result<MetricColumns, DecodeError> {
     for point in points {
-        let known = v1::MetricKind::try_from(point.kind).unwrap_or_default();
-        if known == v1::MetricKind::Unspecified {
-            let reason = format!("{} of metric {:?} is not known", point.kind, point.name);
-            return Err(DecodeError::invalid("metric kind", reason));
-        }
-        if (known == v1::MetricKind::Histogram) != point.histogram.is_some() {
-            let reason = format!(
-                "of metric {:?}: a histogram goes with the kind histogram, and only with it",
-                point.name
-            );
-            return Err(DecodeError::invalid("histogram", reason));
-        }
+        check_point(|| &point.name, point.kind, point.histogram.as_ref())?;
     }
     Ok(MetricColumns {
         time: points.iter().map(|point| or(point.time_unix_nano, now)).collect(),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{DecodeError, reader::Reader};
+use super::{DecodeError, metrics::MAX_BOUNDS, reader::Reader};
 use crate::v1::Histogram;
 
 /// A run of UTF-8, sliced from the batch it came in.
@@ -197,21 +197,22 @@ impl Value for Option<Histogram> {
     }
 
     fn read(_: &Self, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        if reader.byte("a histogram")? == 0 {
-            return Ok(None);
+        match reader.byte("a histogram")? {
+            0 => return Ok(None),
+            1 => {}
+            other => {
+                return Err(DecodeError::invalid("histogram", format!("begins with {other}, not 0 or 1")));
+            }
         }
         let count = reader.varint("a histogram's count")?;
         let sum = f64::read(&0.0, reader)?;
         let bounds = reader.size("a histogram's bounds")?;
-        DecodeError::check("number of histogram bounds", bounds, MAX_BUCKETS)?;
+        DecodeError::check("number of histogram bounds", bounds, MAX_BOUNDS)?;
         let explicit_bounds = (0..bounds).map(|_| f64::read(&0.0, reader)).collect::<Result<_, _>>()?;
         let buckets = reader.size("a histogram's buckets")?;
-        DecodeError::check("number of histogram buckets", buckets, MAX_BUCKETS + 1)?;
+        DecodeError::check("number of histogram buckets", buckets, MAX_BOUNDS + 1)?;
         let bucket_counts =
             (0..buckets).map(|_| reader.varint("a bucket's count")).collect::<Result<_, _>>()?;
         Ok(Some(Histogram { count, sum, explicit_bounds, bucket_counts }))
     }
 }
-
-/// Most bounds of a histogram.
-const MAX_BUCKETS: usize = 1024;
