@@ -99,8 +99,16 @@ impl Tokens {
     /// # Errors
     /// When signing fails.
     pub fn create(&self, subject: &str, role: Role, ttl: Duration) -> Result<String, TokenError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let claims = Claims { sub: subject.to_owned(), exp: (now + ttl).as_secs(), role };
+        self.create_until(subject, role, SystemTime::now() + ttl)
+    }
+
+    /// A token for `subject`, valid until `end`.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn create_until(&self, subject: &str, role: Role, end: SystemTime) -> Result<String, TokenError> {
+        let exp = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let claims = Claims { sub: subject.to_owned(), exp, role };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(refused)
     }
 

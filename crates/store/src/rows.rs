@@ -51,6 +51,29 @@ pub fn record_batch(columns: &Columns, about: &About) -> Result<(Table, RecordBa
     Ok((table, RecordBatch::try_new(table.schema(), arrays)?))
 }
 
+/// Whether rows can be made of the columns: their attributes must fit.
+///
+/// # Errors
+/// When there are too many pairs of all rows together.
+pub fn check(columns: &Columns, resource: &Attributes) -> Result<(), ArrowError> {
+    let attributes = match columns {
+        Columns::Logs(logs) => &logs.attributes,
+        Columns::Metrics(metrics) => &metrics.attributes,
+        Columns::Flows(flows) => &flows.attributes,
+    };
+    check_pairs(attributes)?;
+    check_pairs(&Column::constant(columns.rows(), resource.clone())).map(|_| ())
+}
+
+fn check_pairs(column: &Column<Attributes>) -> Result<usize, ArrowError> {
+    let pairs = column.runs().map(|(rows, attributes)| rows.saturating_mul(attributes.len())).sum();
+    if pairs <= MAX_PAIRS {
+        return Ok(pairs);
+    }
+    let reason = format!("attributes of all rows are {pairs} pairs, at most {MAX_PAIRS} fit in a batch");
+    Err(ArrowError::InvalidArgumentError(reason))
+}
+
 /// The columns that every table has.
 struct Shared {
     host: ArrayRef,
@@ -257,11 +280,7 @@ fn body_views(bodies: &Bodies) -> Result<StringViewArray, ArrowError> {
 
 /// Maps by runs: a run's strings are stored once, whatever its length.
 fn maps(column: &Column<Attributes>) -> Result<ArrayRef, ArrowError> {
-    let pairs: usize = column.runs().map(|(rows, attributes)| rows.saturating_mul(attributes.len())).sum();
-    if pairs > MAX_PAIRS {
-        let reason = format!("attributes of all rows are {pairs} pairs, at most {MAX_PAIRS} fit in a batch");
-        return Err(ArrowError::InvalidArgumentError(reason));
-    }
+    let pairs = check_pairs(column)?;
     let mut offsets = Vec::with_capacity(column.rows() + 1);
     let (mut keys, mut values) = (Views::with_capacity(pairs), Views::with_capacity(pairs));
     offsets.push(0i32);

@@ -48,6 +48,17 @@ pub struct View {
     pub lake: LakeSnapshot,
 }
 
+/// Rows that have just come.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Their table.
+    pub table: Table,
+    /// The rows.
+    pub rows: RecordBatch,
+    /// How many rows of their table came before them: a tail that missed some can tell how many.
+    pub before: u64,
+}
+
 /// Figures.
 #[derive(Debug, Clone, Default)]
 pub struct TablesStats {
@@ -69,7 +80,7 @@ pub struct Tables {
     room: Notify,
     /// Journal position that the store has committed.
     committed: watch::Sender<u64>,
-    arrivals: broadcast::Sender<(Table, RecordBatch)>,
+    arrivals: broadcast::Sender<Arrival>,
 }
 
 #[derive(Default)]
@@ -84,6 +95,8 @@ struct State {
     /// Every journal record up to this one was appended.
     through: u64,
     closing: bool,
+    /// Rows that ever came, by table.
+    arrived: [u64; Table::ALL.len()],
     stats: TablesStats,
 }
 
@@ -121,26 +134,32 @@ impl Tables {
             }
             room.await;
         }
-        let full = {
+        let (full, before) = {
             let mut state = self.state();
             if index <= state.through {
                 // A replay brought it again: it is here, or in the store.
                 return;
             }
             state.through = index;
+            let mut before = 0;
+            if let Some((table, batch)) = &rows {
+                let arrived = &mut state.arrived[*table as usize];
+                before = *arrived;
+                *arrived += batch.num_rows() as u64;
+            }
             if let Some((table, batch)) = rows.clone().filter(|(_, batch)| batch.num_rows() > 0) {
                 state.fresh_bytes += batch.get_array_memory_size();
                 state.oldest.get_or_insert_with(Instant::now);
                 state.fresh.push((table, batch));
             }
-            state.fresh_bytes >= self.options.flush_bytes || state.fresh.len() == 1
+            (state.fresh_bytes >= self.options.flush_bytes || state.fresh.len() == 1, before)
         };
         if full {
             self.changed.notify_one();
         }
-        if let Some(rows) = rows {
+        if let Some((table, rows)) = rows {
             // Without a tail nobody listens: that is no error.
-            let _ = self.arrivals.send(rows);
+            let _ = self.arrivals.send(Arrival { table, rows, before });
         }
     }
 
@@ -152,7 +171,7 @@ impl Tables {
     }
 
     /// Rows that arrive from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<(Table, RecordBatch)> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arrival> {
         self.arrivals.subscribe()
     }
 

@@ -23,7 +23,7 @@ fn about(index: u64) -> About {
 fn lines(rows: u32, index: u64) -> Columns {
     let data: String = (0..rows).map(|row| format!("GET /a/{index}/{row} from a client\n")).collect();
     let attributes: Attributes =
-        [("status", if index % 2 == 0 { "200" } else { "a status that is longer than a view" })]
+        [("status", if index.is_multiple_of(2) { "200" } else { "a status that is longer than a view" })]
             .into_iter()
             .collect();
     Columns::Logs(LogColumns {

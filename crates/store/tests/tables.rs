@@ -173,11 +173,13 @@ async fn a_tail_sees_what_arrives_and_learns_what_it_missed() {
     append(&tables, 1).await;
     let mut tail = tables.subscribe();
     append(&tables, 2).await;
-    assert_eq!(tail.recv().await.unwrap().1.num_rows(), 1);
+    let seen = tail.recv().await.unwrap();
+    assert_eq!((seen.rows.num_rows(), seen.before), (1, 1));
     for index in 3..1000 {
         append(&tables, index).await;
     }
     assert!(matches!(tail.recv().await, Err(tokio::sync::broadcast::error::RecvError::Lagged(_))));
+    assert!(tail.recv().await.unwrap().before > 2, "the rows in between are counted");
 }
 
 #[test]
