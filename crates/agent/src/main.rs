@@ -1,2 +1,53 @@
-//! x
-fn main() {}
+//! lapwing's agent.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use lapwing_agent::{agent, config::AgentConfig};
+use lapwing_service::{config::Reader, logs, shutdown};
+
+/// Tails log files, reads system metrics, and ships both to a collector: every line once.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit codes: 0 stopped as told, 1 it broke, 2 wrong usage or configuration.")]
+struct Args {
+    /// The agent's config file.
+    #[arg(long, default_value = "/etc/lapwing/agent.toml")]
+    config: PathBuf,
+    /// Check the config file, say what is wrong with it, and do nothing else.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logs::init();
+    let config = match Reader::open(&args.config).and_then(AgentConfig::read) {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(&errors);
+            return ExitCode::from(2);
+        }
+    };
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if args.check {
+        return ExitCode::SUCCESS;
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: AgentConfig) -> anyhow::Result<()> {
+    // One worker beside the one that packs: more would only cost memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { agent::run(config, shutdown::on_signal()?).await })
+}
+
+#[expect(clippy::print_stderr, reason = "a wrong config is told to whoever started the program, not logged")]
+fn complain(errors: &impl std::fmt::Display) {
+    eprintln!("{errors}");
+}

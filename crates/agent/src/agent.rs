@@ -1,0 +1,132 @@
+//! The agent's wiring: what lives as long as the process, and one session after another.
+
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use lapwing_spool::{Log, Options, WhenFull};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    collectors::metrics::{recorder, system::SystemMetrics},
+    config::AgentConfig,
+    counters::Counters,
+    pipeline::End,
+    session::{self, Shared},
+    transport::Transport,
+};
+
+/// Metrics held in memory before they go to the disk.
+const SPOOL_MEMORY: u64 = 1 << 20;
+const SPOOL_SEGMENT: u64 = 4 << 20;
+/// Pause before a lease is taken again.
+const RENEW: Duration = Duration::from_millis(500);
+
+/// Runs an agent until `stop`.
+///
+/// # Errors
+/// When something it needs can't be had: the port, the state directory, a certificate, the spool.
+pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
+    raise_file_limit();
+    let counters = Arc::new(Counters::default());
+    let listener = admin::bind(config.admin_addr).await?;
+    let transport = Transport::new(&config.collector, Arc::clone(&counters))?;
+    make_state_dir(&config.state_dir)?;
+    let spool = open_spool(&config)?;
+    let shared = Shared { config, transport, spool, appended: Arc::default(), counters };
+    let admin_stop = CancellationToken::new();
+    let admin = tokio::spawn(admin::run(listener, Arc::clone(&shared.counters), admin_stop.clone()));
+    let metrics = start_metrics(&shared)?;
+    tracing::info!(
+        "agent {} ships to {}:{}; figures at http://{}/metrics",
+        shared.config.id,
+        shared.config.collector.address.host,
+        shared.config.collector.address.port,
+        shared.config.admin_addr
+    );
+    let ended = run_sessions(&shared, &stop).await;
+    if let Some((source, recorder)) = metrics {
+        source.stop();
+        let _ = recorder.await;
+    }
+    admin_stop.cancel();
+    let _ = admin.await;
+    ended
+}
+
+async fn run_sessions(shared: &Shared, stop: &CancellationToken) -> Result<()> {
+    loop {
+        match session::run(shared, stop).await? {
+            None => return Ok(()),
+            Some(End::Drained { left: 0 }) => return Ok(()),
+            Some(End::Drained { left }) => {
+                tracing::warn!(
+                    "stopped with {left} events not acknowledged: they are read again at the next start"
+                );
+                return Ok(());
+            }
+            Some(End::Renew(reason)) => {
+                tracing::warn!("taking a new lease: {reason}");
+                tokio::select! { () = tokio::time::sleep(RENEW) => {}, () = stop.cancelled() => return Ok(()) }
+            }
+            Some(End::Fenced(reason)) => {
+                let reason = format!(
+                    "{reason}; stop one of the two, give it another [agent] id, and restart this one"
+                );
+                tracing::error!("{reason}");
+                shared.counters.set_trouble(reason);
+                // Going on, or restarting at once, would take the lease from the other in turn.
+                stop.cancelled().await;
+                return Ok(());
+            }
+            Some(End::Broken(reason)) => bail!(reason),
+        }
+    }
+}
+
+fn start_metrics(shared: &Shared) -> Result<Option<(SystemMetrics, JoinHandle<()>)>> {
+    let Some(config) = shared.config.system.clone() else { return Ok(None) };
+    let (points, observed) = mpsc::channel(1);
+    let source = SystemMetrics::start(config, points).context("start reading metrics")?;
+    let (spool, appended) = (shared.spool.clone(), Arc::<Notify>::clone(&shared.appended));
+    let recorder = tokio::spawn(recorder::record(observed, spool, appended, Arc::clone(&shared.counters)));
+    Ok(Some((source, recorder)))
+}
+
+fn open_spool(config: &AgentConfig) -> Result<Log> {
+    let options = Options {
+        segment_bytes: SPOOL_SEGMENT,
+        max_bytes: config.buffer.max_disk_bytes,
+        when_full: WhenFull::DropOldest,
+        memory_bytes: SPOOL_MEMORY,
+    };
+    let (spool, recovery) = Log::open(&config.state_dir.join("spool"), options)?;
+    let lost = recovery.damaged_records + recovery.missing_records;
+    if lost > 0 {
+        tracing::warn!("the spool has lost {lost} records of metrics: {recovery:?}");
+    }
+    Ok(spool)
+}
+
+fn make_state_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
+    made.with_context(|| {
+        let path = path.display();
+        format!("[agent] state_dir {path}: can't be made; give a directory that this user may write")
+    })
+}
+
+/// Files are held open, and there may be thousands: the soft limit goes up to the hard one.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("the limit of open files stays as it is: {}", io::Error::from(error));
+    }
+}

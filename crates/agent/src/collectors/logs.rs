@@ -1,0 +1,3 @@
+//! `[collectors.logs]`
+
+pub mod files;

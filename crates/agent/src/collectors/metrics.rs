@@ -1,0 +1,4 @@
+//! `[collectors.metrics]`
+
+pub mod recorder;
+pub mod system;

@@ -1,0 +1,43 @@
+//! What collectors hand to the pipeline: columns with positions.
+
+use bytes::Bytes;
+use lapwing::{columns::MetricColumns, columns::Text, v1::SourcePosition};
+
+/// Something to ship, and up to where its source is read with it.
+#[derive(Debug)]
+pub enum Input {
+    /// Lines of a file.
+    Lines(LineRun),
+    /// A source moved without a row: it starts, or it ends.
+    Position(SourcePosition),
+    /// Metric points, from the agent's own spool.
+    Metrics {
+        /// The points.
+        columns: MetricColumns,
+        /// The spool's position behind them.
+        position: SourcePosition,
+    },
+}
+
+/// Whole lines of one file as they stood in it.
+#[derive(Debug)]
+pub struct LineRun {
+    /// The file's path.
+    pub source: Text,
+    /// How many lines.
+    pub rows: u32,
+    /// The lines, each with its `\n`.
+    pub data: Bytes,
+    /// When they were read, nanoseconds since the Unix epoch.
+    pub observed_time: u64,
+    /// The one line in it was cut at the limit.
+    pub truncated: bool,
+    /// Up to where the file is read with them.
+    pub position: SourcePosition,
+}
+
+/// Nanoseconds since the Unix epoch; 0 on a clock that is before it.
+pub fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,301 @@
+//! From what collectors read to numbered batches, and from there to acknowledgements.
+//!
+//! Batches size themselves: when nothing is in flight, what is there leaves after [`COMPANY`]; while something is in flight the next batch
+//! grows, up to [`TARGET_BYTES`]. A batch is packed and numbered once, in one place, when it leaves.
+
+mod open;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use lapwing::{
+    batch,
+    codec::{CodecError, Compressor},
+    status::Kind,
+    v1::{Batch, Codec, IngestResponse, Origin, Packed, Resource, SourcePosition, batch::Payload},
+};
+use tokio::{
+    sync::{mpsc::Receiver, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use self::open::Open;
+use crate::{
+    collectors::metrics::recorder,
+    counters::Counters,
+    dead_letters::DeadLetters,
+    input::Input,
+    transport::{Refusal, Shipment, Shipper, ship},
+};
+
+/// How long what comes first waits for company when nothing is in flight.
+const COMPANY: Duration = Duration::from_millis(2);
+/// Uncompressed size at which a batch is full.
+pub const TARGET_BYTES: usize = 1 << 20;
+
+/// How a pipeline packs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Agent id and epoch of the batches.
+    pub agent: String,
+    /// Epoch of the batches.
+    pub epoch: u64,
+    /// Resource attributes of all that is sent.
+    pub resource: Resource,
+    /// How batches are compressed.
+    pub codec: Codec,
+    /// Level of the codec.
+    pub level: Option<i32>,
+    /// Most log events held and not acknowledged.
+    pub max_events: usize,
+    /// Most log events of one input.
+    pub max_rows: usize,
+    /// Longest a batch waits while others are in flight.
+    pub flush_interval: Duration,
+    /// Most shipments under way.
+    pub in_flight: usize,
+    /// How long the last shipments may take when the inputs have ended.
+    pub drain: Duration,
+}
+
+/// How a pipeline ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The inputs ended, and everything is acknowledged; or the time for it was up.
+    Drained {
+        /// Events that were not acknowledged; they are read again.
+        left: u64,
+    },
+    /// The collector does not know this lease any more.
+    Renew(String),
+    /// Another run of this agent has the lease.
+    Fenced(String),
+    /// A batch could not be packed or set aside.
+    Broken(String),
+}
+
+/// The pipeline.
+pub struct Pipeline {
+    options: Options,
+    inputs: Receiver<Input>,
+    shipper: Shipper,
+    /// Where the spool may be trimmed to: the record after the last acknowledged one.
+    spool_durable: watch::Sender<u64>,
+    dead_letters: DeadLetters,
+    counters: Arc<Counters>,
+    compressor: Compressor,
+    open: Open,
+    shipments: JoinSet<(Shipment, Result<IngestResponse, Refusal>)>,
+    sequence: u64,
+    /// Log events in flight.
+    held: usize,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// A pipeline from `inputs` to `shipper`.
+    pub fn new(
+        options: Options,
+        inputs: Receiver<Input>,
+        shipper: Shipper,
+        spool_durable: watch::Sender<u64>,
+        dead_letters: DeadLetters,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let compressor = Compressor::new(options.codec, options.level);
+        Self {
+            options,
+            inputs,
+            shipper,
+            spool_durable,
+            dead_letters,
+            counters,
+            compressor,
+            open: Open::default(),
+            shipments: JoinSet::new(),
+            sequence: 0,
+            held: 0,
+        }
+    }
+
+    /// Runs until the inputs end, then lets what is under way arrive.
+    pub async fn run(mut self) -> End {
+        match self.pump().await {
+            Ok(()) => match self.drain().await {
+                Ok(left) => End::Drained { left },
+                Err(end) => end,
+            },
+            Err(end) => end,
+        }
+    }
+
+    async fn pump(&mut self) -> Result<(), End> {
+        loop {
+            while self.is_due() {
+                self.ship_next()?;
+            }
+            let wake = self.wake();
+            let may_take = self.has_room();
+            tokio::select! {
+                Some(done) = self.shipments.join_next() => self.settle(done)?,
+                input = self.inputs.recv(), if may_take => match input {
+                    Some(input) => self.open.add(input),
+                    None => return Ok(()),
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// Ships all that is left and waits for the answers. Gives how many events have none.
+    async fn drain(&mut self) -> Result<u64, End> {
+        let deadline = Instant::now() + self.options.drain;
+        loop {
+            while !self.open.is_empty() && self.shipments.len() < self.options.in_flight {
+                self.ship_next()?;
+            }
+            if self.shipments.is_empty() {
+                return Ok(0);
+            }
+            match timeout_at(deadline, self.shipments.join_next()).await {
+                Ok(Some(done)) => self.settle(done)?,
+                Ok(None) => {}
+                Err(_) => return Ok((self.held + self.open.rows()) as u64),
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let events = self.held + self.open.rows();
+        let fits = events == 0 || events + self.options.max_rows <= self.options.max_events;
+        fits && !self.open.is_full()
+    }
+
+    /// Whether a batch is to leave now.
+    fn is_due(&self) -> bool {
+        let Some(since) = self.open.since() else { return false };
+        let waited = since.elapsed();
+        let due = match self.shipments.len() {
+            0 => waited >= COMPANY || self.open.is_full() || !self.has_room(),
+            _ => self.open.is_full() || waited >= self.options.flush_interval,
+        };
+        due && self.shipments.len() < self.options.in_flight
+    }
+
+    /// When to look again without an event.
+    fn wake(&self) -> Option<Instant> {
+        let since = self.open.since()?;
+        let idle = self.shipments.is_empty();
+        let wake = since + if idle { COMPANY } else { self.options.flush_interval };
+        // With no slot free an acknowledgement comes first.
+        (self.shipments.len() < self.options.in_flight).then_some(wake)
+    }
+
+    fn ship_next(&mut self) -> Result<(), End> {
+        let Some(content) = self.open.take() else { return Ok(()) };
+        let packed =
+            content.pack(&mut self.compressor).map_err(|error: CodecError| End::Broken(error.to_string()))?;
+        self.sequence += 1;
+        let (rows, is_logs) = (content.rows, content.is_logs);
+        let batch = self.number(packed, content.positions);
+        self.counters.events_sent.add(rows as u64);
+        if is_logs {
+            self.held += rows;
+        }
+        self.send(Shipment { batch: Arc::new(batch) });
+        Ok(())
+    }
+
+    fn number(&self, packed: Option<Packed>, positions: Vec<SourcePosition>) -> Batch {
+        let origin = Origin {
+            agent_id: self.options.agent.clone(),
+            epoch: self.options.epoch,
+            sequence: self.sequence,
+        };
+        Batch {
+            origin: Some(origin),
+            digest: packed.as_ref().map(batch::digest).unwrap_or_default(),
+            resource: Some(self.options.resource.clone()),
+            positions,
+            payload: packed.map(Payload::Packed),
+            idempotency_key: String::new(),
+        }
+    }
+
+    fn send(&mut self, shipment: Shipment) {
+        let (shipper, sent) = (self.shipper.clone(), shipment.clone());
+        self.shipments.spawn(async move { (sent, ship(shipper, shipment).await) });
+    }
+
+    /// Takes an answer.
+    fn settle(
+        &mut self,
+        done: Result<(Shipment, Result<IngestResponse, Refusal>), tokio::task::JoinError>,
+    ) -> Result<(), End> {
+        let (shipment, answer) = done.map_err(|error| End::Broken(format!("a shipment's task: {error}")))?;
+        match answer {
+            Ok(_) => {
+                self.acknowledged(&shipment.batch);
+                Ok(())
+            }
+            Err(refusal) => self.refused(&shipment.batch, &refusal),
+        }
+    }
+
+    fn acknowledged(&mut self, batch: &Batch) {
+        let (rows, bytes) = packed(batch).map_or((0, 0), |packed| (packed.rows, packed.data.len()));
+        self.counters.events_acknowledged.add(u64::from(rows));
+        self.counters.bytes_acknowledged.add(bytes as u64);
+        self.counters.batches_acknowledged.add(1);
+        self.release(batch);
+        let next = recorder::next_record(&batch.positions);
+        if next > 0 {
+            self.spool_durable.send_replace(next);
+        }
+    }
+
+    fn release(&mut self, batch: &Batch) {
+        if let Some(packed) = packed(batch).filter(|packed| packed.signal() == lapwing::v1::Signal::Logs) {
+            self.held -= packed.rows as usize;
+        }
+    }
+
+    fn refused(&mut self, batch: &Batch, refusal: &Refusal) -> Result<(), End> {
+        let Refusal { kind, message } = refusal;
+        match kind {
+            Kind::Fenced => return Err(End::Fenced(message.clone())),
+            Kind::ResumeFirst | Kind::Conflict => return Err(End::Renew(message.clone())),
+            _ => {}
+        }
+        if batch.payload.is_none() {
+            return Err(End::Broken(format!("the collector refused a batch without rows: {message}")));
+        }
+        let reason = format!("{}: {message}", kind.reason());
+        let path = self.dead_letters.keep(batch, &reason);
+        let path =
+            path.map_err(|error| End::Broken(format!("a refused batch could not be set aside: {error}")))?;
+        tracing::error!(
+            "the collector refused a batch for good ({reason}); it is set aside in {}",
+            path.display()
+        );
+        self.counters.events_dead.add(packed(batch).map_or(0, |packed| u64::from(packed.rows)));
+        self.release(batch);
+        // Its number must not stay empty: what comes behind it waits for it.
+        let empty = Batch { payload: None, digest: Bytes::new(), ..batch.clone() };
+        self.send(Shipment { batch: Arc::new(empty) });
+        Ok(())
+    }
+}
+
+fn packed(batch: &Batch) -> Option<&Packed> {
+    match &batch.payload {
+        Some(Payload::Packed(packed)) => Some(packed),
+        _ => None,
+    }
+}

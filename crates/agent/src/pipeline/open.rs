@@ -1,0 +1,151 @@
+//! What waits to be packed.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use lapwing::{
+    batch,
+    codec::{CodecError, Compressor},
+    columns::{Attributes, Bodies, Column, Columns, LogColumns, Text},
+    v1::{Packed, SourcePosition},
+};
+use tokio::time::Instant;
+
+use super::TARGET_BYTES;
+use crate::input::{Input, LineRun};
+
+/// Sources at which a batch is full, however little is in it: thousands of files may move at once.
+const MAX_SOURCES: usize = 512;
+/// Marks a line that was cut at the limit.
+const TRUNCATED: &str = "lapwing.truncated";
+
+/// What has come and has not left.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    logs: Logs,
+    metrics: VecDeque<(Instant, Content)>,
+}
+
+/// The content of one batch.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) rows: usize,
+    pub(super) is_logs: bool,
+    pub(super) positions: Vec<SourcePosition>,
+    /// `None` when only positions moved.
+    columns: Option<Columns>,
+    tail: Vec<Bytes>,
+}
+
+impl Content {
+    pub(super) fn pack(&self, compressor: &mut Compressor) -> Result<Option<Packed>, CodecError> {
+        let Some(columns) = &self.columns else { return Ok(None) };
+        let tail: Vec<&[u8]> = self.tail.iter().map(|part| &part[..]).collect();
+        batch::pack_parts(columns, &tail, compressor).map(Some)
+    }
+}
+
+impl Open {
+    pub(super) fn add(&mut self, input: Input) {
+        match input {
+            Input::Lines(run) => self.logs.add(run),
+            Input::Position(position) => self.logs.moved(position),
+            Input::Metrics { columns, position } => {
+                let content = Content {
+                    rows: columns.time.rows(),
+                    is_logs: false,
+                    positions: vec![position],
+                    columns: Some(Columns::Metrics(columns)),
+                    tail: Vec::new(),
+                };
+                self.metrics.push_back((Instant::now(), content));
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.since().is_none()
+    }
+
+    /// A log batch is full, or a batch of another kind waits that can't grow.
+    pub(super) fn is_full(&self) -> bool {
+        self.logs.bytes >= TARGET_BYTES
+            || self.logs.positions.len() >= MAX_SOURCES
+            || !self.metrics.is_empty()
+    }
+
+    /// Log events in it.
+    pub(super) fn rows(&self) -> usize {
+        self.logs.rows
+    }
+
+    /// When the oldest of it came.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.metrics.front().map(|(since, _)| *since).into_iter().chain(self.logs.since).min()
+    }
+
+    /// The next batch.
+    pub(super) fn take(&mut self) -> Option<Content> {
+        if let Some((_, content)) = self.metrics.pop_front() {
+            return Some(content);
+        }
+        self.logs.since?;
+        Some(std::mem::take(&mut self.logs).into_content())
+    }
+}
+
+/// Runs of lines, and the positions behind them.
+#[derive(Debug, Default)]
+struct Logs {
+    since: Option<Instant>,
+    rows: usize,
+    bytes: usize,
+    sources: Column<Text>,
+    times: Column<u64>,
+    attributes: Column<Attributes>,
+    tail: Vec<Bytes>,
+    positions: Vec<SourcePosition>,
+}
+
+impl Logs {
+    fn add(&mut self, run: LineRun) {
+        self.rows += run.rows as usize;
+        self.bytes += run.data.len();
+        self.sources.push_run(run.rows, run.source);
+        self.times.push_run(run.rows, run.observed_time);
+        let attributes =
+            if run.truncated { Attributes::from_iter([(TRUNCATED, "true")]) } else { Attributes::default() };
+        self.attributes.push_run(run.rows, attributes);
+        self.tail.push(run.data);
+        self.moved(run.position);
+    }
+
+    fn moved(&mut self, position: SourcePosition) {
+        self.since.get_or_insert_with(Instant::now);
+        match self.positions.iter_mut().find(|known| known.source == position.source) {
+            Some(known) => *known = position,
+            None => self.positions.push(position),
+        }
+    }
+
+    fn into_content(self) -> Content {
+        let rows = self.rows;
+        let columns = LogColumns {
+            time: self.times.clone(),
+            observed_time: self.times,
+            severity_number: Column::constant(rows, 0),
+            severity_text: Column::constant(rows, Text::default()),
+            source: self.sources,
+            attributes: self.attributes,
+            // The lines themselves stay where they are, in `tail`.
+            bodies: Bodies::Lines { rows: rows as u32, data: Bytes::new() },
+        };
+        Content {
+            rows,
+            is_logs: true,
+            positions: self.positions,
+            columns: (rows > 0).then_some(Columns::Logs(columns)),
+            tail: self.tail,
+        }
+    }
+}

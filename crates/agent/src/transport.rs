@@ -1,0 +1,149 @@
+//! To the collector: a tower stack over shipments that can be sent again.
+//!
+//! ```text
+//! concurrency limit ─► retry ─► timeout ─► one Ingest call
+//! ```
+//! A retry sends the same bytes again. How long it waits is jittered and doubles up to [`retry::MAX_PAUSE`]; a collector that asks for a
+//! delay gets it. A refusal that would come again (`lapwing::status`) is handed back.
+
+mod ingest;
+mod retry;
+
+use std::{sync::Arc, time::Duration};
+
+use lapwing::{
+    status::Kind,
+    v1::{Batch, IngestResponse, ResumeRequest, ResumeResponse, ingest_service_client::IngestServiceClient},
+};
+use lapwing_service::{client, tls};
+use thiserror::Error;
+use tonic::{Status, metadata::AsciiMetadataValue, transport::Channel};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::BoxCloneService};
+
+use self::{ingest::Ingest, retry::Policy};
+use crate::{config::CollectorConfig, counters::Counters};
+
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(30);
+
+/// One batch on its way. Clones are the same bytes.
+#[derive(Debug, Clone)]
+pub struct Shipment {
+    /// The batch.
+    pub batch: Arc<Batch>,
+}
+
+/// Why a transport can't be set up.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// A certificate or key.
+    #[error("[collector] {0}")]
+    Tls(#[from] tls::TlsError),
+    /// The endpoint.
+    #[error("[collector] endpoint: {0}")]
+    Endpoint(#[from] tonic::transport::Error),
+    /// The token.
+    #[error("[collector] auth_token: it holds characters that a header can't carry")]
+    Token,
+}
+
+/// The way to the collector.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    channel: Channel,
+    authorization: Option<AsciiMetadataValue>,
+    counters: Arc<Counters>,
+    target: String,
+}
+
+/// Takes a shipment until it is durable, or refused for good.
+pub type Shipper = BoxCloneService<Shipment, IngestResponse, BoxError>;
+
+impl Transport {
+    /// Sets up the connection; it is made when it is first used.
+    ///
+    /// # Errors
+    /// When the configuration can't be used.
+    pub fn new(config: &CollectorConfig, counters: Arc<Counters>) -> Result<Self, SetupError> {
+        let tls = match &config.ca_file {
+            Some(ca) if config.address.tls => {
+                Some(tls::client(ca, config.identity.as_ref().map(|(cert, key)| (&**cert, &**key)))?)
+            }
+            _ => None,
+        };
+        let authorization = match &config.token {
+            Some(token) => {
+                let mut value: AsciiMetadataValue =
+                    format!("Bearer {}", token.expose()).parse().map_err(|_| SetupError::Token)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        let channel = client::channel(&config.address, tls)?;
+        let target = format!("{}:{}", config.address.host, config.address.port);
+        Ok(Self { channel, authorization, counters, target })
+    }
+
+    /// A stack that has at most `in_flight` shipments under way.
+    pub fn shipper(&self, in_flight: usize) -> Shipper {
+        let ingest = Ingest::new(self.client(), self.authorization.clone());
+        let policy = Policy::new(Arc::clone(&self.counters), &self.target);
+        let stack =
+            ServiceBuilder::new().concurrency_limit(in_flight).retry(policy).timeout(TRY).service(ingest);
+        BoxCloneService::new(stack)
+    }
+
+    /// Takes the lease for `epoch`, trying until it is there.
+    pub async fn resume(&self, agent: &str, epoch: u64) -> ResumeResponse {
+        let mut policy = Policy::new(Arc::clone(&self.counters), &self.target);
+        loop {
+            let request = ResumeRequest { agent_id: agent.to_owned(), epoch, next_sequence: 1 };
+            let mut request = self.authorized(request);
+            request.set_timeout(TRY);
+            match self.client().resume(request).await {
+                Ok(response) => return response.into_inner(),
+                Err(status) => policy.pause(&status).await,
+            }
+        }
+    }
+
+    fn client(&self) -> IngestServiceClient<Channel> {
+        IngestServiceClient::new(self.channel.clone())
+    }
+
+    fn authorized<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(value) = &self.authorization {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        request
+    }
+}
+
+/// Ships one batch through a clone of the stack.
+///
+/// # Errors
+/// The refusal, which would come again.
+pub async fn ship(mut shipper: Shipper, shipment: Shipment) -> Result<IngestResponse, Refusal> {
+    let shipped = async { shipper.ready().await?.call(shipment).await };
+    shipped.await.map_err(|error| Refusal::of(&error))
+}
+
+/// A refusal that would come again.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// Its place in the table of refusals.
+    pub kind: Kind,
+    /// What the collector said.
+    pub message: String,
+}
+
+impl Refusal {
+    fn of(error: &BoxError) -> Self {
+        match error.downcast_ref::<Status>() {
+            Some(status) => Self { kind: Kind::of(status), message: status.message().to_owned() },
+            None => Self { kind: Kind::Internal, message: error.to_string() },
+        }
+    }
+}

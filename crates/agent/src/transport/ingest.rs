@@ -1,0 +1,47 @@
+//! One try: a client-streaming call with one batch in it.
+
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use lapwing::v1::{IngestRequest, IngestResponse, ingest_service_client::IngestServiceClient};
+use tonic::{Request, Status, metadata::AsciiMetadataValue, transport::Channel};
+use tower::Service;
+
+use super::Shipment;
+
+/// Calls `Ingest`.
+#[derive(Debug, Clone)]
+pub(super) struct Ingest {
+    client: IngestServiceClient<Channel>,
+    authorization: Option<AsciiMetadataValue>,
+}
+
+impl Ingest {
+    pub(super) fn new(
+        client: IngestServiceClient<Channel>,
+        authorization: Option<AsciiMetadataValue>,
+    ) -> Self {
+        Self { client, authorization }
+    }
+}
+
+impl Service<Shipment> for Ingest {
+    type Response = IngestResponse;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<IngestResponse, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // The client's channel queues, and the stack above bounds how much.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, shipment: Shipment) -> Self::Future {
+        let mut client = self.client.clone();
+        let batch = shipment.batch.as_ref().clone();
+        let mut request = Request::new(tokio_stream::once(IngestRequest { batch: Some(batch) }));
+        if let Some(value) = &self.authorization {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Box::pin(async move { Ok(client.ingest(request).await?.into_inner()) })
+    }
+}

@@ -1,0 +1,143 @@
+//! When to try again, and what to say about it.
+
+use std::{
+    error::Error,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lapwing::{
+    status::{self, Kind},
+    v1::IngestResponse,
+};
+use tonic::Status;
+use tower::{BoxError, timeout::error::Elapsed};
+
+use super::Shipment;
+use crate::counters::Counters;
+
+/// First pause; it doubles with each further try.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause of our own choice.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// Longest pause that a collector may ask for.
+const MAX_ASKED: Duration = Duration::from_secs(60);
+/// Time between two lines about the same trouble.
+const TELL: Duration = Duration::from_secs(30);
+
+/// Tries again for as long as trying again can help.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    counters: Arc<Counters>,
+    target: Arc<str>,
+    tries: u32,
+    told: Option<Instant>,
+}
+
+impl Policy {
+    pub(super) fn new(counters: Arc<Counters>, target: &str) -> Self {
+        Self { counters, target: target.into(), tries: 0, told: None }
+    }
+
+    /// Notes a failure and waits as long as it asks for.
+    pub(super) fn pause(&mut self, status: &Status) -> impl Future<Output = ()> + Send + use<> {
+        tokio::time::sleep(self.failed(status))
+    }
+
+    /// Notes a failure and gives how long to wait.
+    fn failed(&mut self, status: &Status) -> Duration {
+        self.counters.retries.add(1);
+        let reason = describe(&self.target, status);
+        // One lost answer on a busy day is no news.
+        if self.tries > 0 && self.told.is_none_or(|told| told.elapsed() > TELL) {
+            self.told = Some(Instant::now());
+            tracing::warn!("{reason}; trying again");
+        }
+        if self.tries > 0 {
+            self.counters.set_trouble(reason);
+        }
+        let own = jittered((FIRST_PAUSE * 2u32.saturating_pow(self.tries.min(10))).min(MAX_PAUSE));
+        self.tries += 1;
+        let asked = status::retry_after(status).map(|delay| delay.min(MAX_ASKED) + jittered(FIRST_PAUSE));
+        asked.unwrap_or(own)
+    }
+}
+
+impl tower::retry::Policy<Shipment, IngestResponse, BoxError> for Policy {
+    type Future = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    fn retry(
+        &mut self,
+        _: &mut Shipment,
+        result: &mut Result<IngestResponse, BoxError>,
+    ) -> Option<Self::Future> {
+        let error = match result {
+            Ok(_) => {
+                self.counters.set_shipping();
+                return None;
+            }
+            Err(error) => error,
+        };
+        let late = Status::deadline_exceeded("no answer in time");
+        let status = match error.downcast_ref::<Status>() {
+            Some(status) => status,
+            None if error.is::<Elapsed>() => &late,
+            None => return None,
+        };
+        Kind::of(status).retry().then(|| Box::pin(self.pause(status)) as Self::Future)
+    }
+
+    fn clone_request(&mut self, shipment: &Shipment) -> Option<Shipment> {
+        Some(shipment.clone())
+    }
+}
+
+/// A time between half of `pause` and all of it, so that many agents don't come back in the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// What went wrong, down to its cause.
+fn describe(target: &str, status: &Status) -> String {
+    let mut text = format!("collector {target}: {}", status.message());
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_jittered_downwards_by_half_at_most() {
+        for _ in 0..1000 {
+            let pause = jittered(MAX_PAUSE);
+            assert!(pause >= MAX_PAUSE / 2 && pause <= MAX_PAUSE);
+        }
+    }
+
+    #[test]
+    fn pauses_double_and_a_delay_that_is_asked_for_is_kept() {
+        let mut policy = Policy::new(Arc::default(), "x");
+        let pauses: Vec<Duration> = (0..12).map(|_| policy.failed(&Status::unavailable("down"))).collect();
+        for (tries, pause) in (0..).zip(&pauses) {
+            let whole = (FIRST_PAUSE * 2u32.pow(tries)).min(MAX_PAUSE);
+            assert!(*pause >= whole / 2 && *pause <= whole, "try {tries}: {pause:?}");
+        }
+        let asked = Duration::from_secs(20);
+        assert!(policy.failed(&Kind::Overloaded.status_after("full", asked)) >= asked);
+        let endless = Duration::from_secs(86_400);
+        assert!(policy.failed(&Kind::Overloaded.status_after("full", endless)) < MAX_ASKED * 2);
+    }
+}
