@@ -1,2 +1,52 @@
-//! x
-fn main() {}
+//! lapwing's collector.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use lapwing_collector::{collector, config::CollectorConfig};
+use lapwing_service::{config::Reader, logs, shutdown};
+
+/// Takes telemetry from agents, keeps it, and answers questions about it in SQL.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit codes: 0 stopped as told, 1 it broke, 2 wrong usage or configuration.")]
+struct Args {
+    /// The collector's config file.
+    #[arg(long, default_value = "/etc/lapwing/collector.toml")]
+    config: PathBuf,
+    /// Check the config file, say what is wrong with it, and do nothing else.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logs::init();
+    let config = match Reader::open(&args.config).and_then(CollectorConfig::read) {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(&errors);
+            return ExitCode::from(2);
+        }
+    };
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if args.check {
+        return ExitCode::SUCCESS;
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: CollectorConfig) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async { collector::run(config, shutdown::on_signal()?).await })
+}
+
+#[expect(clippy::print_stderr, reason = "a wrong config is told to whoever started the program, not logged")]
+fn complain(errors: &impl std::fmt::Display) {
+    eprintln!("{errors}");
+}

@@ -1,0 +1,272 @@
+//! The collector's wiring, from the journal up.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use lapwing::{
+    batch,
+    limits::Limits,
+    v1::{
+        FILE_DESCRIPTOR_SET, batch::Payload, ingest_service_server::IngestServiceServer,
+        query_service_server::QueryServiceServer,
+    },
+};
+use lapwing_service::{serve, tls};
+use lapwing_spool::{Log, Options, WhenFull};
+use lapwing_store::{Engine, Store, Tables, console::Console, ducklake::DuckLake};
+use rustls::ServerConfig;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+
+use crate::{
+    access::Access,
+    agents::Agents,
+    config::{Auth, Backend, CollectorConfig, GRACE},
+    counters::Counters,
+    http,
+    ingest::{Door, DoorOptions, IngestService, about},
+    journal::Record,
+    processor::Processor,
+    query::QueryService,
+};
+
+/// Bytes read from the journal at a time while it is replayed.
+const REPLAY_BYTES: usize = 16 << 20;
+const SEGMENT: u64 = 64 << 20;
+
+/// Runs a collector until `stop`.
+///
+/// # Errors
+/// When something it needs can't be had, or the journal breaks.
+pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()> {
+    let tls = server_tls(&config)?;
+    // Taken first: an address that is in use is told before anything is replayed.
+    let listeners = bind(&config, tls.as_ref()).await?;
+    let counters = Arc::new(Counters::default());
+    let fatal = CancellationToken::new();
+    let journal = open_journal(&config)?;
+    let store = open_store(&config).await?;
+    let tables = Tables::open(store, config.tables.clone()).await?;
+    let flushing = tokio::spawn({
+        let tables = Arc::clone(&tables);
+        async move { tables.run().await }
+    });
+    let next = *tables.committed().borrow() + 1;
+    if journal.stats().next < next {
+        // The journal was lost or is an older copy: its indexes must not stand for what the store has already.
+        tracing::error!(
+            "the journal ends before what the store has committed; what agents delivered last is not known"
+        );
+        journal.advance(next).await?;
+    }
+    let agents = Agents::default();
+    let first = journal.stats().first.max(1);
+    let processor =
+        Processor::start(config.workers, first.min(next), Arc::clone(&tables), Arc::clone(&counters))?;
+    replay(&journal, first.min(next), next, &agents, &processor).await?;
+    let door = Arc::new(Door::new(DoorOptions {
+        journal: journal.clone(),
+        agents,
+        processor,
+        limits: Limits::default(),
+        counters: Arc::clone(&counters),
+        fatal: fatal.clone(),
+    }));
+    let engine = Arc::new(Engine::new(Arc::clone(&tables), config.queries.clone())?);
+    let access = Access::new(config.auth.clone());
+    let api = http::Api {
+        engine: Arc::clone(&engine),
+        tables: Arc::clone(&tables),
+        journal: journal.clone(),
+        counters,
+        access: access.clone(),
+    };
+    let ingest = IngestService::new(Arc::clone(&door), access.clone());
+    let query = QueryService::new(engine, Arc::clone(&tables), access, stop.clone());
+    let router = grpc(ingest, query).await?.merge(http::router(api));
+    let trimming = tokio::spawn(trim(Arc::clone(&door), journal, Arc::clone(&tables)));
+    tracing::info!("collector is ready");
+    let ended = serve_until(listeners, router, &stop, &fatal).await;
+    trimming.abort();
+    tables.close();
+    let _ = flushing.await;
+    ended
+}
+
+fn server_tls(config: &CollectorConfig) -> Result<Option<Arc<ServerConfig>>> {
+    let Some(paths) = &config.tls else { return Ok(None) };
+    let require = matches!(config.auth, Auth::Mtls);
+    let ca = paths.client_ca_file.as_deref();
+    tls::server(&paths.cert_file, &paths.key_file, ca, require).map(Some).context("[tls]")
+}
+
+/// A listener, and the TLS it speaks.
+type Listener = (TcpListener, Option<Arc<ServerConfig>>);
+
+async fn bind(config: &CollectorConfig, tls: Option<&Arc<ServerConfig>>) -> Result<Vec<Listener>> {
+    let main = config.listen.main.iter().map(|address| (*address, tls.cloned()));
+    let plain_if_local =
+        |address: &std::net::SocketAddr| tls.cloned().filter(|_| !address.ip().is_loopback());
+    let http = config.listen.http.iter().map(|address| (*address, plain_if_local(address)));
+    let mut listeners = Vec::new();
+    for (address, tls) in main.chain(http) {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener
+            .with_context(|| format!("[server] {address}: choose another address or stop what uses it"))?;
+        let kind = if tls.is_some() { "with TLS" } else { "without TLS" };
+        tracing::info!("listening on {} {kind}", listener.local_addr()?);
+        listeners.push((listener, tls));
+    }
+    Ok(listeners)
+}
+
+fn open_journal(config: &CollectorConfig) -> Result<Log> {
+    let path = config.data_dir.join("journal");
+    let options = Options {
+        segment_bytes: SEGMENT,
+        max_bytes: config.journal_max_bytes,
+        when_full: WhenFull::Block,
+        memory_bytes: 0,
+    };
+    make_folder(&config.data_dir)?;
+    let (journal, recovery) = Log::open(&path, options)?;
+    let lost = recovery.damaged_records + recovery.missing_records;
+    if lost > 0 || recovery.damaged_segments > 0 {
+        tracing::error!("the journal has lost {lost} records: {recovery:?}");
+    }
+    if recovery.torn_bytes > 0 {
+        tracing::warn!(
+            "cut {} bytes of a write that a crash left half done; it was not acknowledged",
+            recovery.torn_bytes
+        );
+    }
+    Ok(journal)
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).with_context(|| {
+        format!(
+            "[server] data_dir {}: can't be made; give a directory that this user may write",
+            path.display()
+        )
+    })
+}
+
+async fn open_store(config: &CollectorConfig) -> Result<Arc<dyn Store>> {
+    Ok(match config.backend {
+        Backend::DuckLake => Arc::new(DuckLake::open(&config.data_dir.join("lake")).await?),
+        Backend::Console => Arc::new(Console::open(&config.data_dir, Box::new(std::io::stdout()))?),
+    })
+}
+
+/// Rebuilds what agents delivered from all records, and rows from those that the store has not committed.
+async fn replay(
+    journal: &Log,
+    first: u64,
+    uncommitted: u64,
+    agents: &Agents,
+    processor: &Processor,
+) -> Result<()> {
+    let (mut next, mut rows) = (first, 0);
+    loop {
+        let records = journal.read(next, REPLAY_BYTES).await?;
+        let Some(last) = records.last() else { break };
+        let end = last.index + 1;
+        for record in records {
+            // A damaged record is gone; the order goes on behind it.
+            (next..record.index).for_each(|index| processor.nothing(index));
+            next = record.index + 1;
+            let decoded = Record::decode(&record.payload)?;
+            agents.replay(&decoded).await;
+            match decoded {
+                Record::Batch(batch) if record.index >= uncommitted => {
+                    rows += replay_rows(record.index, batch.batch.unwrap_or_default(), processor).await?;
+                }
+                _ => processor.nothing(record.index),
+            }
+        }
+        next = end;
+    }
+    let end = journal.stats().next;
+    (next..end).for_each(|index| processor.nothing(index));
+    if rows > 0 {
+        tracing::info!("{rows} rows came back from the journal");
+    }
+    Ok(())
+}
+
+async fn replay_rows(index: u64, batch: lapwing::v1::Batch, processor: &Processor) -> Result<usize> {
+    let Some(Payload::Packed(packed)) = &batch.payload else {
+        processor.nothing(index);
+        return Ok(0);
+    };
+    let room = processor.reserve(packed.uncompressed_size as usize, Duration::MAX).await;
+    let columns =
+        batch::unpack(packed, &Limits::default()).with_context(|| format!("journal record {index}"))?;
+    let rows = columns.rows();
+    processor.rows(index, columns, about(&batch, index), room);
+    Ok(rows)
+}
+
+/// Services, health, reflection, and gRPC-web over them.
+async fn grpc(ingest: IngestService, query: QueryService) -> Result<Router> {
+    let limit = Limits::default().max_message_bytes;
+    let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(limit);
+    let query = QueryServiceServer::new(query);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<IngestServiceServer<IngestService>>().await;
+    reporter.set_serving::<QueryServiceServer<QueryService>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let mut routes = Routes::builder();
+    routes.add_service(ingest).add_service(query).add_service(health).add_service(reflection);
+    let router = routes.routes().into_axum_router().reset_fallback();
+    Ok(router.layer(GrpcWebLayer::new()))
+}
+
+async fn serve_until(
+    listeners: Vec<Listener>,
+    router: Router,
+    stop: &CancellationToken,
+    fatal: &CancellationToken,
+) -> Result<()> {
+    let closing = CancellationToken::new();
+    let mut servers = JoinSet::new();
+    for (listener, tls) in listeners {
+        servers.spawn(serve::serve(listener, tls, router.clone(), closing.clone(), GRACE));
+    }
+    tokio::select! { () = stop.cancelled() => {}, () = fatal.cancelled() => {} }
+    closing.cancel();
+    servers.join_all().await;
+    if fatal.is_cancelled() {
+        bail!(
+            "the journal is broken (see above); what was acknowledged is on the disk, a restart recovers it"
+        );
+    }
+    Ok(())
+}
+
+/// Trims the journal behind the store, and behind a snapshot of what agents delivered.
+async fn trim(door: Arc<Door>, journal: Log, tables: Arc<Tables>) {
+    let mut committed = tables.committed();
+    while committed.changed().await.is_ok() {
+        let through = *committed.borrow_and_update();
+        // Only whole segments can go.
+        if journal.stats().bytes < SEGMENT {
+            continue;
+        }
+        let trimmed = async {
+            let first = door.snapshot().await?;
+            journal.trim(first.map_or(through, |first| through.min(first - 1))).await
+        };
+        if let Err(error) = trimmed.await {
+            tracing::error!("trimming the journal: {error}; trying again after the next flush");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a collector's config file says, checked.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use lapwing_service::{
+    config::{ConfigErrors, Reader, Section},
+    token::Tokens,
+};
+use lapwing_store::{QueryLimits, TablesOptions};
+
+const MIB: u64 = 1 << 20;
+
+/// A collector, as configured.
+#[derive(Debug, Clone)]
+pub struct CollectorConfig {
+    /// Where it listens; each address serves gRPC, gRPC-web and HTTP.
+    pub listen: Listen,
+    /// Where it keeps journal and lake.
+    pub data_dir: PathBuf,
+    /// Certificate, key and the authority of clients.
+    pub tls: Option<TlsConfig>,
+    /// Who is let in.
+    pub auth: Auth,
+    /// Where rows are kept for good.
+    pub backend: Backend,
+    /// When rows leave memory.
+    pub tables: TablesOptions,
+    /// Most bytes of the journal.
+    pub journal_max_bytes: u64,
+    /// Threads that turn batches into rows.
+    pub workers: usize,
+    /// Bounds on queries.
+    pub queries: QueryLimits,
+    /// What is accepted with a caution, to be told at start.
+    pub warnings: Vec<String>,
+}
+
+/// Addresses.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// With TLS where it is configured.
+    pub main: Vec<SocketAddr>,
+    /// Beside them; plain on a loopback address, and there open to whoever is on this machine.
+    pub http: Option<SocketAddr>,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    /// PEM file of the certificate.
+    pub cert_file: PathBuf,
+    /// PEM file of its key.
+    pub key_file: PathBuf,
+    /// PEM file of the authority that signs clients' certificates.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// By the certificate of the client.
+    Mtls,
+    /// By a bearer token.
+    Token(Tokens),
+    /// Not at all.
+    None,
+}
+
+/// `[storage] backend`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The embedded lake.
+    DuckLake,
+    /// Lines on the standard output.
+    Console,
+}
+
+/// A backend's word, and what it stands for when it is built.
+const BACKENDS: [(&str, Option<Backend>); 5] = [
+    ("ducklake", Some(Backend::DuckLake)),
+    ("console", Some(Backend::Console)),
+    ("clickhouse", None),
+    ("postgres", None),
+    ("s3", None),
+];
+
+impl CollectorConfig {
+    /// Takes an opened file.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn read(reader: Reader) -> Result<Self, ConfigErrors> {
+        reader.read(Self::take)
+    }
+
+    fn take(root: &Section<'_>) -> Option<Self> {
+        let mut warnings = Vec::new();
+        let server = root.section("server");
+        let listen = take_listen(&server);
+        let data_dir = server.path("data_dir").unwrap_or_else(|| "/var/lib/lapwing/collector".into());
+        server.finish();
+        let tls = take_tls(&root.section("tls"));
+        let auth = take_auth(&root.section("auth"), &listen, tls.as_ref(), &mut warnings);
+        let storage = take_storage(&root.section("storage"));
+        let processor = root.section("processor");
+        let workers = processor.number("workers", 1, 256).unwrap_or(2) as usize;
+        processor.finish();
+        let queries = take_limits(&root.section("limits"));
+        let (backend, tables, journal_max_bytes) = storage?;
+        Some(Self {
+            listen,
+            data_dir,
+            tls,
+            auth: auth?,
+            backend,
+            tables,
+            journal_max_bytes,
+            workers,
+            queries,
+            warnings,
+        })
+    }
+}
+
+fn take_listen(server: &Section<'_>) -> Listen {
+    let grpc = server.address("grpc_addr");
+    let websocket = server.address("websocket_addr");
+    let http = server.address("http_addr");
+    let mut main: Vec<SocketAddr> = grpc.into_iter().chain(websocket).collect();
+    if main.is_empty() {
+        main.push(([127, 0, 0, 1], 7400).into());
+    }
+    let mut all: Vec<SocketAddr> = main.iter().copied().chain(http).filter(|a| a.port() != 0).collect();
+    all.sort();
+    if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
+        server.problem("grpc_addr", format!("{} is given twice; each address needs its own", pair[0]));
+    }
+    Listen { main, http }
+}
+
+fn take_tls(tls: &Section<'_>) -> Option<TlsConfig> {
+    let (cert_file, key_file) = (tls.path("cert_file"), tls.path("key_file"));
+    let client_ca_file = tls.path("client_ca_file");
+    if tls.is_there() {
+        for (key, there) in [("cert_file", cert_file.is_some()), ("key_file", key_file.is_some())] {
+            if !there && !tls.has(key) {
+                tls.problem(
+                    key,
+                    "is missing; expected the path of a PEM file (`lapwing certs create` makes them)",
+                );
+            }
+        }
+    }
+    tls.finish();
+    Some(TlsConfig { cert_file: cert_file?, key_file: key_file?, client_ca_file })
+}
+
+fn take_auth(
+    auth: &Section<'_>,
+    listen: &Listen,
+    tls: Option<&TlsConfig>,
+    warnings: &mut Vec<String>,
+) -> Option<Auth> {
+    let has_ca = tls.is_some_and(|tls| tls.client_ca_file.is_some());
+    let missing = !auth.has("mode");
+    let mode = auth.one_of("mode", &[("mtls", "mtls"), ("token", "token"), ("none", "none")]);
+    let secret = auth.secret("token_secret");
+    auth.finish();
+    let open = listen.main.iter().find(|address| !address.ip().is_loopback());
+    if mode == Some("token")
+        && tls.is_none()
+        && let Some(address) = open
+    {
+        warnings
+            .push(format!("{address} has no TLS: tokens and telemetry can be read on the way; add [tls]"));
+    }
+    match mode {
+        Some("mtls") if !has_ca => {
+            auth.problem("mode", "mtls needs [tls] with cert_file, key_file and client_ca_file");
+            None
+        }
+        Some("mtls") => Some(Auth::Mtls),
+        Some("token") => take_tokens(auth, secret),
+        Some("none") => match open {
+            Some(address) => {
+                auth.problem(
+                    "mode",
+                    format!("none is for loopback addresses only, and {address} is open to others"),
+                );
+                None
+            }
+            None => Some(Auth::None),
+        },
+        _ if missing && has_ca => Some(Auth::Mtls),
+        _ => {
+            if missing {
+                auth.problem("mode", "is missing; expected mtls (with [tls] client_ca_file), token (with token_secret) or none");
+            }
+            None
+        }
+    }
+}
+
+fn take_tokens(auth: &Section<'_>, secret: Option<lapwing_service::secret::Secret>) -> Option<Auth> {
+    let Some(secret) = secret else {
+        if !auth.has("token_secret") {
+            auth.problem(
+                "token_secret",
+                "is missing; expected a secret of at least 32 bytes, such as \"${JWT_SECRET}\"",
+            );
+        }
+        return None;
+    };
+    Tokens::new(&secret).map(Auth::Token).map_err(|error| auth.problem("token_secret", error)).ok()
+}
+
+fn take_storage(storage: &Section<'_>) -> Option<(Backend, TablesOptions, u64)> {
+    let backend = storage.one_of("backend", &BACKENDS);
+    let missing = !storage.has("backend");
+    let usual = TablesOptions::default();
+    let bytes = |key: &str, usual: usize| {
+        storage.number(key, MIB, 1 << 40).map_or(usual, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    };
+    let flush_bytes = bytes("flush_bytes", usual.flush_bytes);
+    let max_bytes = bytes("memory_bytes", usual.max_bytes);
+    if max_bytes < flush_bytes {
+        storage.problem("memory_bytes", format!("must be at least flush_bytes, which is {flush_bytes}"));
+    }
+    let flush_age = storage.seconds("flush_interval_secs", 1, 3600).unwrap_or(usual.flush_age);
+    let journal = storage.number("journal_max_bytes", 64 * MIB, 1 << 50).unwrap_or(8192 * MIB);
+    storage.finish();
+    if backend == Some(None) {
+        let word = storage.string("backend").unwrap_or_default();
+        storage.problem("backend", format!("{word} is not built yet; use ducklake or console"));
+    }
+    let backend = if missing { Backend::DuckLake } else { backend.flatten()? };
+    Some((backend, TablesOptions { flush_bytes, flush_age, max_bytes }, journal))
+}
+
+fn take_limits(limits: &Section<'_>) -> QueryLimits {
+    let usual = QueryLimits::default();
+    let queries = QueryLimits {
+        max_rows: limits.number("query_rows", 1, 10_000_000).map_or(usual.max_rows, |rows| rows as usize),
+        max_time: limits.seconds("query_seconds", 1, 3600).unwrap_or(usual.max_time),
+        max_memory: limits
+            .number("query_memory_bytes", 16 * MIB, 1 << 40)
+            .map_or(usual.max_memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        concurrency: limits.number("queries", 1, 1024).map_or(usual.concurrency, |queries| queries as usize),
+    };
+    limits.finish();
+    queries
+}
+
+/// How long requests under way may take when the collector is told to stop.
+pub const GRACE: Duration = Duration::from_secs(5);

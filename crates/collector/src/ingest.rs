@@ -1,0 +1,10 @@
+//! The door for telemetry: who is it, is it within the limits, was it here before, can it be read. Then the journal, and only
+//! then the acknowledgement.
+
+mod door;
+mod service;
+
+pub use self::{
+    door::{Door, DoorOptions, about},
+    service::IngestService,
+};

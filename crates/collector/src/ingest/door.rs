@@ -1,0 +1,358 @@
+//! From a batch to a durable journal record. gRPC, HTTP and whatever comes later all enter here.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use lapwing::{
+    batch::{self, BatchError},
+    codec::Compressor,
+    columns::{Attributes, Columns},
+    limits::Limits,
+    status::Kind,
+    v1::{Batch, Codec, Origin, ResumeRequest, ResumeResponse, batch::Payload},
+};
+use lapwing_spool::{Log, SpoolError};
+use lapwing_store::rows::{self, About};
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    access::Caller,
+    agents::{Admission, Agent, Agents, Entry, WINDOW},
+    counters::Counters,
+    journal::{BatchRecord, LeaseRecord, Record},
+    processor::{Processor, Room},
+};
+
+/// How long an early batch waits for its predecessors, and any batch for room.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a caller is asked to stay away.
+const DELAY: Duration = Duration::from_millis(500);
+/// Most shipments of one agent at a time.
+const IN_FLIGHT: u32 = 8;
+
+/// What a door needs.
+#[derive(Debug)]
+pub struct DoorOptions {
+    /// The journal.
+    pub journal: Log,
+    /// What agents have delivered.
+    pub agents: Agents,
+    /// Where journaled batches go.
+    pub processor: Processor,
+    /// Bounds on what is taken.
+    pub limits: Limits,
+    /// The collector's counts.
+    pub counters: Arc<Counters>,
+    /// Cancelled when the journal is broken and the process must end.
+    pub fatal: CancellationToken,
+}
+
+/// The door.
+#[derive(Debug)]
+pub struct Door {
+    options: DoorOptions,
+    /// Held for reading while a record is appended and applied, for writing while a snapshot is taken.
+    gate: Arc<RwLock<()>>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Highest durable sequence of the epoch; 0 for batches without numbers.
+    pub durable: u64,
+    /// Rows that became durable.
+    pub rows: u64,
+    /// The batch was durable before.
+    pub duplicate: bool,
+}
+
+/// A batch that was checked: what is journaled and what becomes rows.
+struct Checked {
+    batch: Batch,
+    columns: Option<Columns>,
+    rows: u64,
+    room: Room,
+}
+
+impl Door {
+    /// A door that is open.
+    pub fn new(options: DoorOptions) -> Self {
+        Self { options, gate: Arc::default() }
+    }
+
+    /// Bounds on what is taken.
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    /// The collector's counts.
+    pub fn counters(&self) -> &Counters {
+        &self.options.counters
+    }
+
+    /// Gives the lease for an epoch, durably.
+    ///
+    /// # Errors
+    /// When the caller is not the agent, or the journal does not take the record.
+    pub async fn resume(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: ResumeRequest,
+    ) -> Result<ResumeResponse, Status> {
+        caller.may_lease()?;
+        let agent_id = caller.agent_id(&request.agent_id)?;
+        if request.epoch == 0 {
+            return Err(Kind::InvalidArgument.status("epoch: expected a random number, got 0"));
+        }
+        let gate = Arc::clone(&self.gate).read_owned().await;
+        let entry = self.options.agents.entry(&agent_id);
+        let state = Arc::clone(&entry.state).lock_owned().await;
+        let door = Arc::clone(self);
+        // A caller that goes away must not leave a record that nobody applied.
+        let leased =
+            tokio::spawn(async move { door.lease(gate, state, &entry, agent_id, request.epoch).await });
+        leased.await.map_err(|error| Kind::Internal.status(error.to_string()))?
+    }
+
+    async fn lease(
+        &self,
+        _gate: OwnedRwLockReadGuard<()>,
+        mut state: OwnedMutexGuard<Agent>,
+        entry: &Entry,
+        agent_id: String,
+        epoch: u64,
+    ) -> Result<ResumeResponse, Status> {
+        let record = Record::Lease(LeaseRecord { agent_id: agent_id.clone(), epoch });
+        let index = self.append(record.encode()).await?;
+        state.lease(epoch);
+        entry.durable.send_replace((epoch, state.durable()));
+        self.options.processor.nothing(index);
+        self.options.counters.leases.add(1);
+        tracing::info!(agent = agent_id, "lease given");
+        Ok(ResumeResponse {
+            agent_id,
+            durable_sequence: state.durable(),
+            positions: state.positions(),
+            max_shipment_bytes: self.options.limits.max_message_bytes as u32,
+            max_shipments_in_flight: IN_FLIGHT,
+        })
+    }
+
+    /// Takes a batch until it is durable.
+    ///
+    /// # Errors
+    /// The refusal, with its place in `lapwing::status`.
+    pub async fn take(self: &Arc<Self>, caller: &Caller, batch: Batch) -> Result<Taken, Status> {
+        let taken = self.try_take(caller, batch).await;
+        match &taken {
+            Ok(taken) if taken.duplicate => self.options.counters.duplicates.add(1),
+            Ok(_) => {}
+            Err(status) => self.options.counters.refused(Kind::of(status)),
+        }
+        taken
+    }
+
+    async fn try_take(self: &Arc<Self>, caller: &Caller, mut batch: Batch) -> Result<Taken, Status> {
+        let origin = batch.origin.get_or_insert_default();
+        origin.agent_id = caller.agent_id(&origin.agent_id)?;
+        let origin = origin.clone();
+        check_numbers(caller, &origin, &batch)?;
+        let checked = self.check(batch).await?;
+        let entry = self.options.agents.entry(&origin.agent_id);
+        let (gate, state) = match self.admit(&entry, &origin, &checked.batch).await? {
+            Admitted::Next(gate, state) => (gate, state),
+            Admitted::Duplicate(durable) => return Ok(Taken { durable, rows: 0, duplicate: true }),
+        };
+        let door = Arc::clone(self);
+        // A caller that goes away must not leave a record that nobody applied.
+        let journaled = tokio::spawn(async move { door.journal(gate, state, &entry, checked).await });
+        journaled.await.map_err(|error| Kind::Internal.status(error.to_string()))?
+    }
+
+    /// Waits for room, then reads the batch: what is journaled can be stored.
+    async fn check(&self, mut batch: Batch) -> Result<Checked, Status> {
+        let limits = &self.options.limits;
+        let size = match &batch.payload {
+            Some(Payload::Packed(packed)) => packed.uncompressed_size as usize,
+            Some(Payload::Rows(_)) => prost::Message::encoded_len(&batch),
+            None => 0,
+        };
+        let too_large = || {
+            BatchError::from(lapwing::codec::CodecError::TooLarge {
+                size,
+                limit: limits.max_uncompressed_bytes,
+            })
+        };
+        if size > limits.max_uncompressed_bytes {
+            return Err(refuse(&too_large()));
+        }
+        let Some(room) = self.options.processor.reserve(size, PATIENCE).await else {
+            return Err(Kind::Overloaded.status_after("the store is slower than what comes in", DELAY));
+        };
+        let columns = batch::columns_of(&batch, now(), limits).map_err(|error| refuse(&error))?;
+        let rows = columns.as_ref().map_or(0, Columns::rows) as u64;
+        if let Some(columns) = &columns {
+            let resource = resource_of(&batch, limits)?;
+            rows::check(columns, &resource).map_err(|error| Kind::TooLarge.status(error.to_string()))?;
+        }
+        if let (Some(Payload::Rows(_)), Some(columns)) = (&batch.payload, &columns) {
+            // The journal has one form: a time that was left out is the same after a replay.
+            let packed = batch::pack(columns, &mut Compressor::new(Codec::Zstd, None));
+            let packed = packed.map_err(|error| Kind::Internal.status(error.to_string()))?;
+            batch.payload = Some(Payload::Packed(packed));
+        }
+        Ok(Checked { batch, columns, rows, room })
+    }
+
+    async fn admit(&self, entry: &Entry, origin: &Origin, batch: &Batch) -> Result<Admitted, Status> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut durable = entry.durable.subscribe();
+        loop {
+            let gate = Arc::clone(&self.gate).read_owned().await;
+            durable.mark_unchanged();
+            let state = Arc::clone(&entry.state).lock_owned().await;
+            let admission = match origin.epoch {
+                0 if state.knows_key(&batch.idempotency_key) => Admission::Duplicate,
+                0 => Admission::Append,
+                _ => state.admit(origin, &batch.digest),
+            };
+            let next = state.durable() + 1;
+            match admission {
+                Admission::Append => return Ok(Admitted::Next(gate, state)),
+                Admission::Duplicate => {
+                    return Ok(Admitted::Duplicate(if origin.epoch == 0 { 0 } else { state.durable() }));
+                }
+                Admission::Refused(kind, text) => return Err(kind.status(text)),
+                Admission::Early => drop((gate, state)),
+            }
+            let late = || {
+                let text = format!("batch {} came before batch {next}, which is missing", origin.sequence);
+                Kind::OutOfOrder.status_after(text, Duration::from_millis(100))
+            };
+            if origin.sequence > next + WINDOW {
+                return Err(late());
+            }
+            if tokio::time::timeout_at(deadline, durable.changed()).await.is_err() {
+                return Err(late());
+            }
+        }
+    }
+
+    async fn journal(
+        &self,
+        _gate: OwnedRwLockReadGuard<()>,
+        mut state: OwnedMutexGuard<Agent>,
+        entry: &Entry,
+        checked: Checked,
+    ) -> Result<Taken, Status> {
+        let Checked { batch, columns, rows, room } = checked;
+        let received_unix_nano = now();
+        let record = Record::Batch(Box::new(BatchRecord { batch: Some(batch.clone()), received_unix_nano }));
+        let index = self.append(record.encode()).await?;
+        state.apply(&batch, received_unix_nano);
+        let origin = batch.origin.as_ref().map(|origin| (origin.epoch, origin.sequence)).unwrap_or_default();
+        if origin.0 != 0 {
+            entry.durable.send_replace(origin);
+        }
+        drop(state);
+        let counters = &self.options.counters;
+        counters.batches.add(1);
+        counters.rows.add(rows);
+        if let Some(Payload::Packed(packed)) = &batch.payload {
+            counters.bytes.add(packed.data.len() as u64);
+        }
+        match columns {
+            Some(columns) => self.options.processor.rows(index, columns, about(&batch, index), Some(room)),
+            None => self.options.processor.nothing(index),
+        }
+        Ok(Taken { durable: origin.1, rows, duplicate: false })
+    }
+
+    async fn append(&self, record: Bytes) -> Result<u64, Status> {
+        self.options.journal.append(record).await.map_err(|error| self.journal_failed(&error))
+    }
+
+    fn journal_failed(&self, error: &SpoolError) -> Status {
+        match error {
+            SpoolError::Full { .. } | SpoolError::Disk { .. } => {
+                tracing::error!("{error}");
+                Kind::Overloaded.status_after("the journal takes nothing at the moment", DELAY * 4)
+            }
+            SpoolError::TooLarge { .. } => Kind::TooLarge.status(error.to_string()),
+            _ => {
+                tracing::error!("{error}");
+                self.options.fatal.cancel();
+                Kind::Unavailable.status("the journal is broken; the collector restarts")
+            }
+        }
+    }
+
+    /// Writes a snapshot of all agents into the journal and gives the index of its first record.
+    ///
+    /// # Errors
+    /// As the journal's.
+    pub async fn snapshot(&self) -> Result<Option<u64>, SpoolError> {
+        let _gate = self.gate.write().await;
+        let mut first = None;
+        for snapshot in self.options.agents.snapshot().await {
+            let index = self.options.journal.append(Record::Snapshot(snapshot).encode()).await?;
+            self.options.processor.nothing(index);
+            first.get_or_insert(index);
+        }
+        Ok(first)
+    }
+}
+
+enum Admitted {
+    Next(OwnedRwLockReadGuard<()>, OwnedMutexGuard<Agent>),
+    Duplicate(u64),
+}
+
+fn check_numbers(caller: &Caller, origin: &Origin, batch: &Batch) -> Result<(), Status> {
+    let invalid = |text: &str| Err(Kind::InvalidArgument.status(text));
+    if origin.epoch == 0 {
+        if origin.sequence != 0 {
+            return invalid("origin: a sequence without an epoch; set both, or neither");
+        }
+        if !batch.positions.is_empty() {
+            return invalid("positions: only numbered batches carry positions");
+        }
+        return if batch.payload.is_none() { invalid("the batch has no payload") } else { Ok(()) };
+    }
+    caller.may_lease()?;
+    if origin.sequence == 0 {
+        return invalid("origin: an epoch without a sequence; sequences begin with 1");
+    }
+    match &batch.payload {
+        Some(Payload::Packed(packed)) if batch::digest(packed) != batch.digest => Err(Kind::Corrupted
+            .status("digest: it is not that of the payload (XXH3-128 of packed.data, big endian)")),
+        Some(Payload::Rows(_)) => invalid("numbered batches carry packed columns, not rows"),
+        None if !batch.digest.is_empty() => invalid("digest: the batch has no payload to vouch for"),
+        _ => Ok(()),
+    }
+}
+
+fn refuse(error: &BatchError) -> Status {
+    let kind = if error.is_too_large() { Kind::TooLarge } else { Kind::InvalidArgument };
+    kind.status(error.to_string())
+}
+
+fn resource_of(batch: &Batch, limits: &Limits) -> Result<Attributes, Status> {
+    let Some(resource) = &batch.resource else { return Ok(Attributes::default()) };
+    Attributes::from_map(&resource.attributes, limits)
+        .map_err(|error| Kind::InvalidArgument.status(format!("resource: {error}")))
+}
+
+/// What is true of all rows of a journaled batch.
+pub fn about(batch: &Batch, journal_index: u64) -> About {
+    let agent = batch.origin.as_ref().map(|origin| origin.agent_id.clone()).unwrap_or_default();
+    let resource = batch.resource.clone().unwrap_or_default().attributes.into_iter().collect();
+    About { agent, resource, journal_index }
+}
+
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,130 @@
+//! Records of the journal: batches, leases, and snapshots of what agents delivered. docs/formats/journal.md draws them.
+
+use bytes::{Bytes, BytesMut};
+use lapwing::v1::{Batch, SourcePosition};
+use prost::Message;
+use thiserror::Error;
+
+/// A record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A batch, as it is to be stored.
+    Batch(Box<BatchRecord>),
+    /// An agent's run took over.
+    Lease(LeaseRecord),
+    /// What some agents had delivered at this moment; it replaces what was known of them.
+    Snapshot(SnapshotRecord),
+}
+
+/// A batch and when it came.
+#[derive(Clone, PartialEq, Message)]
+pub struct BatchRecord {
+    /// The batch; its origin names the agent, its payload is packed.
+    #[prost(message, optional, tag = "1")]
+    pub batch: Option<Batch>,
+    /// When it came, nanoseconds since the Unix epoch.
+    #[prost(fixed64, tag = "2")]
+    pub received_unix_nano: u64,
+}
+
+/// A lease.
+#[derive(Clone, PartialEq, Message)]
+pub struct LeaseRecord {
+    /// The agent.
+    #[prost(string, tag = "1")]
+    pub agent_id: String,
+    /// The epoch that is live from now on.
+    #[prost(fixed64, tag = "2")]
+    pub epoch: u64,
+}
+
+/// A part of a snapshot.
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotRecord {
+    /// Agents, each whole.
+    #[prost(message, repeated, tag = "1")]
+    pub agents: Vec<AgentRecord>,
+}
+
+/// What an agent delivered.
+#[derive(Clone, PartialEq, Message)]
+pub struct AgentRecord {
+    /// The agent.
+    #[prost(string, tag = "1")]
+    pub agent_id: String,
+    /// Its epochs, the live one last.
+    #[prost(fixed64, repeated, tag = "2")]
+    pub epochs: Vec<u64>,
+    /// Highest durable sequence of the live epoch.
+    #[prost(uint64, tag = "3")]
+    pub durable: u64,
+    /// Digests of the newest sequences, the newest last.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub digests: Vec<Bytes>,
+    /// Positions of its sources.
+    #[prost(message, repeated, tag = "5")]
+    pub positions: Vec<SourcePosition>,
+    /// Idempotency keys.
+    #[prost(message, repeated, tag = "6")]
+    pub keys: Vec<KeyRecord>,
+}
+
+/// An idempotency key.
+#[derive(Clone, PartialEq, Message)]
+pub struct KeyRecord {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// When it came, nanoseconds since the Unix epoch.
+    #[prost(fixed64, tag = "2")]
+    pub received_unix_nano: u64,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// Written by a newer program.
+    #[error("journal records of kind {0} are not known to this program; use the newer one that wrote them")]
+    Kind(u8),
+    /// Not the message its kind stands for.
+    #[error("journal record: {0}")]
+    Message(#[from] prost::DecodeError),
+}
+
+const BATCH: u8 = 1;
+const LEASE: u8 = 2;
+const SNAPSHOT: u8 = 3;
+
+impl Record {
+    /// A byte for the kind, then the message.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Batch(message) => encode(BATCH, message.as_ref()),
+            Self::Lease(message) => encode(LEASE, message),
+            Self::Snapshot(message) => encode(SNAPSHOT, message),
+        }
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When it is none: the journal was written by a newer program.
+    pub fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
+        let kind = bytes.first().copied().unwrap_or_default();
+        let message = bytes.slice(bytes.len().min(1)..);
+        match kind {
+            BATCH => Ok(Self::Batch(Box::new(BatchRecord::decode(message)?))),
+            LEASE => Ok(Self::Lease(LeaseRecord::decode(message)?)),
+            SNAPSHOT => Ok(Self::Snapshot(SnapshotRecord::decode(message)?)),
+            other => Err(RecordError::Kind(other)),
+        }
+    }
+}
+
+fn encode(kind: u8, message: &impl Message) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(message.encoded_len() + 1);
+    bytes.extend_from_slice(&[kind]);
+    // A BytesMut grows as it must: there is no way for this to fail.
+    let _ = message.encode(&mut bytes);
+    bytes.freeze()
+}

@@ -1,0 +1,125 @@
+//! Workers that turn journaled batches into rows, and a sequencer that hands these to the tables in the journal's order.
+//!
+//! Every journal record passes here exactly once, with rows or without: the tables' position moves with it. What is on its way is bounded by a
+//! byte budget that [`Processor::reserve`] gives out before a batch is decoded.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+
+use arrow::record_batch::RecordBatch;
+use lapwing::columns::Columns;
+use lapwing_store::{
+    Table, Tables,
+    rows::{About, record_batch},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as async_mpsc};
+
+use crate::counters::Counters;
+
+/// Uncompressed bytes on their way from the wire to the tables.
+const BUDGET: usize = 128 << 20;
+/// Unit of the budget.
+const UNIT: usize = 1 << 10;
+
+/// Room for a batch on its way. It is given back when the rows are in the tables.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+/// A journaled record.
+#[derive(Debug)]
+struct Job {
+    index: u64,
+    columns: Columns,
+    about: About,
+    room: Option<Room>,
+}
+
+type Done = (u64, Option<(Table, RecordBatch)>, Option<Room>);
+
+/// Handle to workers and sequencer.
+#[derive(Debug, Clone)]
+pub struct Processor {
+    jobs: mpsc::Sender<Job>,
+    done: async_mpsc::UnboundedSender<Done>,
+    budget: Arc<Semaphore>,
+}
+
+impl Processor {
+    /// Starts `workers` threads and the sequencer; `next` is the first journal record that is to pass.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn start(
+        workers: usize,
+        next: u64,
+        tables: Arc<Tables>,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel();
+        // Unbounded, but every job in it holds room of the budget.
+        let (done, finished) = async_mpsc::unbounded_channel();
+        let inbox = Arc::new(Mutex::new(inbox));
+        for _ in 0..workers {
+            let (inbox, done, counters) = (Arc::clone(&inbox), done.clone(), Arc::clone(&counters));
+            thread::Builder::new()
+                .name("processor".to_owned())
+                .spawn(move || work(&inbox, &done, &counters))?;
+        }
+        tokio::spawn(sequence(finished, next, tables));
+        Ok(Self { jobs, done, budget: Arc::new(Semaphore::new(BUDGET / UNIT)) })
+    }
+
+    /// Room for a batch of `bytes` uncompressed bytes; `None` when there is none within `patience`.
+    pub async fn reserve(&self, bytes: usize, patience: Duration) -> Option<Room> {
+        let units = (bytes.min(BUDGET) / UNIT).max(1) as u32;
+        let permit = Arc::clone(&self.budget).acquire_many_owned(units);
+        tokio::time::timeout(patience, permit).await.ok()?.ok().map(Room)
+    }
+
+    /// Takes the batch of journal record `index`.
+    pub fn rows(&self, index: u64, columns: Columns, about: About, room: Option<Room>) {
+        // The threads live as long as this handle.
+        let _ = self.jobs.send(Job { index, columns, about, room });
+    }
+
+    /// Takes journal record `index`, which has no rows.
+    pub fn nothing(&self, index: u64) {
+        let _ = self.done.send((index, None, None));
+    }
+}
+
+fn work(inbox: &Mutex<mpsc::Receiver<Job>>, done: &async_mpsc::UnboundedSender<Done>, counters: &Counters) {
+    loop {
+        let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { index, columns, about, room }) = job else { return };
+        let rows = match record_batch(&columns, &about) {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                counters.unreadable_records.add(1);
+                tracing::error!("journal record {index}: {error}; its rows are left out");
+                None
+            }
+        };
+        if done.send((index, rows, room)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Puts what the workers finish back into the journal's order.
+async fn sequence(mut finished: async_mpsc::UnboundedReceiver<Done>, mut next: u64, tables: Arc<Tables>) {
+    let mut early = BTreeMap::new();
+    while let Some((index, rows, room)) = finished.recv().await {
+        early.insert(index, (rows, room));
+        while let Some((rows, room)) = early.remove(&next) {
+            tables.append(next, rows).await;
+            drop(room);
+            next += 1;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! `lapwing.v1.QueryService`: SQL, search and live tail over the same tables.
+
+mod filter;
+mod found;
+mod service;
+mod sql;
+
+pub use self::service::QueryService;

@@ -1,0 +1,144 @@
+//! The service.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, stream};
+use lapwing::{
+    status::Kind,
+    v1::{
+        FoundLog, SearchRequest, SearchResponse, SqlRequest, SqlResponse, TailRequest, TailResponse,
+        query_service_server,
+    },
+};
+use lapwing_store::{Engine, Table, Tables, engine::QueryError, tables::Arrival};
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::{filter, found, sql};
+use crate::access::{self, Access};
+
+/// Records of a search when the caller names no number.
+const SEARCH_LIMIT: u32 = 100;
+/// Most records of a search or backlog.
+const MAX_SEARCH: u32 = 10_000;
+/// Messages that a tail may be behind before its batches wait at the tables.
+const TAIL_QUEUE: usize = 8;
+
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Answers questions.
+#[derive(Debug, Clone)]
+pub struct QueryService {
+    engine: Arc<Engine>,
+    tables: Arc<Tables>,
+    access: Access,
+    /// Ends tails.
+    stop: CancellationToken,
+}
+
+impl QueryService {
+    /// A service over `engine` and the arrivals of `tables`; tails end with `stop`.
+    pub fn new(engine: Arc<Engine>, tables: Arc<Tables>, access: Access, stop: CancellationToken) -> Self {
+        Self { engine, tables, access, stop }
+    }
+
+    fn may_query<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        access::of_request(&self.access, request)?.may_query()
+    }
+
+    /// The newest records that pass, by `order`.
+    async fn find(&self, condition: &str, order: &str, limit: u32) -> Result<Vec<found::Row>, Status> {
+        let query = format!("SELECT * FROM logs WHERE {condition} ORDER BY {order} LIMIT {limit}");
+        let answer = self.engine.sql(&query, None).await.map_err(|error| status(&error))?;
+        Ok(answer.batches.iter().flat_map(found::rows).collect())
+    }
+}
+
+fn status(error: &QueryError) -> Status {
+    error.kind().status(error.to_string())
+}
+
+#[tonic::async_trait]
+impl query_service_server::QueryService for QueryService {
+    type SqlStream = ResponseStream<SqlResponse>;
+    type TailStream = ResponseStream<TailResponse>;
+
+    async fn sql(&self, request: Request<SqlRequest>) -> Result<Response<Self::SqlStream>, Status> {
+        self.may_query(&request)?;
+        let request = request.into_inner();
+        let max_rows = (request.max_rows > 0).then_some(request.max_rows as usize);
+        let answer = self.engine.sql(&request.query, max_rows).await.map_err(|error| status(&error))?;
+        let responses = sql::responses(&answer, request.format())?;
+        Ok(Response::new(Box::pin(stream::iter(responses.into_iter().map(Ok)))))
+    }
+
+    async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        self.may_query(&request)?;
+        let request = request.into_inner();
+        let limit = if request.limit == 0 { SEARCH_LIMIT } else { request.limit };
+        if limit > MAX_SEARCH {
+            let text = format!("limit: at most {MAX_SEARCH} records at a time, {limit} were asked for");
+            return Err(Kind::InvalidArgument.status(text));
+        }
+        let (start, end) = (request.start_time_unix_nano, request.end_time_unix_nano);
+        let condition = filter::condition(&request.filter.unwrap_or_default(), start, end);
+        let rows = self.find(&condition, "time DESC, seq DESC", limit).await?;
+        Ok(Response::new(SearchResponse { logs: rows.into_iter().map(|row| row.log).collect() }))
+    }
+
+    async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        self.may_query(&request)?;
+        let request = request.into_inner();
+        let filter = request.filter.unwrap_or_default();
+        // First listen, then look back: nothing falls between the two.
+        let mut arrivals = self.tables.subscribe();
+        let backlog = request.backlog.min(MAX_SEARCH);
+        let mut old = match backlog {
+            0 => Vec::new(),
+            _ => self.find(&filter::condition(&filter, 0, 0), "seq DESC", backlog).await?,
+        };
+        let newest = old.first().map_or(-1, |row| row.seq);
+        old.reverse();
+        let (sender, receiver) = mpsc::channel(TAIL_QUEUE);
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let first = TailResponse { logs: old.into_iter().map(|row| row.log).collect(), skipped: 0 };
+            if !first.logs.is_empty() && sender.send(Ok(first)).await.is_err() {
+                return;
+            }
+            let mut seen: Option<u64> = None;
+            loop {
+                let arrival = tokio::select! {
+                    arrival = arrivals.recv() => arrival,
+                    () = sender.closed() => return,
+                    () = stop.cancelled() => return,
+                };
+                let arrival = match arrival {
+                    Ok(arrival) => arrival,
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return,
+                };
+                if arrival.table != Table::Logs {
+                    continue;
+                }
+                let skipped = seen.map_or(0, |seen| arrival.before.saturating_sub(seen));
+                seen = Some(arrival.before + arrival.rows.num_rows() as u64);
+                let logs = passing(&arrival, &filter, newest);
+                if (!logs.is_empty() || skipped > 0)
+                    && sender.send(Ok(TailResponse { logs, skipped })).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+/// The records of an arrival that pass and were not in the backlog.
+fn passing(arrival: &Arrival, wanted: &lapwing::v1::LogFilter, newest: i64) -> Vec<FoundLog> {
+    let rows = found::rows(&arrival.rows).into_iter();
+    rows.filter(|row| row.seq > newest && filter::passes(wanted, &row.log)).map(|row| row.log).collect()
+}
