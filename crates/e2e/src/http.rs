@@ -1,0 +1,63 @@
+//! A GET over HTTP/1.1, enough to ask the collector.
+
+use std::{
+    fmt::Write as _,
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+/// Body of `GET path` at `address`; an error when the status is not 200.
+pub fn get(address: &str, path: &str) -> Result<String> {
+    let (status, body) = request(address, path)?;
+    if status != 200 {
+        bail!("GET {path} at {address}: status {status}: {body}");
+    }
+    Ok(body)
+}
+
+/// Status and body of `GET path` at `address`.
+pub fn request(address: &str, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let split = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .with_context(|| format!("no HTTP answer from {address}"))?;
+    let head = String::from_utf8_lossy(&answer[..split]).to_ascii_lowercase();
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).context("no status line")?;
+    let body = &answer[split + 4..];
+    let body = if head.contains("transfer-encoding: chunked") { unchunk(body)? } else { body.to_vec() };
+    Ok((status, String::from_utf8(body)?))
+}
+
+fn unchunk(mut rest: &[u8]) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|window| window == b"\r\n").context("cut chunk header")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line])?.trim(), 16)?;
+        rest = &rest[line + 2..];
+        if size == 0 {
+            return Ok(body);
+        }
+        body.extend_from_slice(rest.get(..size).context("cut chunk")?);
+        rest = rest.get(size + 2..).context("cut chunk end")?;
+    }
+}
+
+/// `text` percent-encoded for a query string.
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}

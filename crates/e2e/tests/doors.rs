@@ -1,0 +1,192 @@
+//! The doors, tried with other people's tools: grpcurl, DuckDB, and HTTP by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Output},
+};
+
+use anyhow::{Context, Result, ensure};
+use lapwing_e2e::{Rig, RigOptions, Writer, http, oracle, process::binary, rig::PATIENCE, tools, wait};
+use serde_json::Value;
+
+fn grpcurl(rig: &Rig, before: &[&str], method: &[&str]) -> Result<String> {
+    let program = tools::find("grpcurl").context("grpcurl is missing: run `make setup`")?;
+    let mut command = Command::new(program);
+    command.args([
+        "-cacert",
+        &rig.cert("ca.pem"),
+        "-cert",
+        &rig.cert("user-me.pem"),
+        "-key",
+        &rig.cert("user-me.key"),
+    ]);
+    let output = command.args(before).arg(&rig.grpc).args(method).output()?;
+    ensure!(output.status.success(), "grpcurl {method:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn lapwing(rig: &Rig, args: &[&str]) -> Result<Output> {
+    let mut command = Command::new(binary("lapwing")?);
+    command
+        .env("LAPWING_ENDPOINT", format!("https://{}", rig.grpc))
+        .env("LAPWING_CA", rig.cert("ca.pem"))
+        .env("LAPWING_CERT", rig.cert("user-me.pem"))
+        .env("LAPWING_KEY", rig.cert("user-me.key"));
+    Ok(command.args(args).output()?)
+}
+
+#[test]
+fn grpcurl_lists_describes_and_asks_for_health() -> Result<()> {
+    let rig = Rig::new(&RigOptions::default())?;
+    let services = grpcurl(&rig, &[], &["list"])?;
+    for service in [
+        "lapwing.v1.IngestService",
+        "lapwing.v1.QueryService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ] {
+        assert!(services.contains(service), "{service} is not in:\n{services}");
+    }
+    assert!(
+        grpcurl(&rig, &[], &["describe", "lapwing.v1.Batch"])?
+            .contains("repeated .lapwing.v1.SourcePosition positions")
+    );
+    for service in ["", "lapwing.v1.IngestService", "lapwing.v1.QueryService"] {
+        let request = format!("{{\"service\":\"{service}\"}}");
+        assert!(
+            grpcurl(&rig, &["-d", &request], &["grpc.health.v1.Health/Check"])?.contains("SERVING"),
+            "{service}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_row_typed_by_hand_shows_up_in_sql_once() -> Result<()> {
+    let rig = Rig::new(&RigOptions::default())?;
+    let request = r#"{"batch":{"idempotency_key":"k1","resource":{"attributes":{"host.name":"typed"}},
+        "rows":{"logs":[{"body":"hello by hand","severity_number":9,"attributes":{"a":"b"}}],
+                "metrics":[]}}}"#;
+    for expected in ["\"acceptedRows\": \"1\"", "\"duplicateBatches\": 1"] {
+        let answer = grpcurl(&rig, &["-d", request], &["lapwing.v1.IngestService/Ingest"])?;
+        assert!(answer.contains(expected), "{answer}");
+    }
+    let query = "SELECT host, agent, severity, body, attributes['a'] AS a, time > now() - INTERVAL '1 hour' AS fresh FROM logs";
+    let row = wait::until("the row is visible", PATIENCE, || {
+        Ok(Some(rig.sql(query)?).filter(|rows| !rows.is_empty()))
+    })?;
+    let row: Value = serde_json::from_str(&row)?;
+    let expected =
+        r#"{"host":"typed","agent":"me","severity":9,"body":"hello by hand","a":"b","fresh":true}"#;
+    assert_eq!(row, serde_json::from_str::<Value>(expected)?);
+    let found =
+        grpcurl(&rig, &["-d", r#"{"filter":{"text":"BY HAND"}}"#], &["lapwing.v1.QueryService/Search"])?;
+    assert!(found.contains("hello by hand"), "{found}");
+    Ok(())
+}
+
+#[test]
+fn grpcurl_gets_rows_of_sql_and_a_wrong_statement_is_explained() -> Result<()> {
+    let rig = Rig::new(&RigOptions::default())?;
+    let rows =
+        grpcurl(&rig, &["-d", r#"{"query":"SELECT 1 AS one, 'x' AS x"}"#], &["lapwing.v1.QueryService/Sql"])?;
+    assert!(rows.contains("\"one\"") && rows.contains("\"x\""), "{rows}");
+    let wrong =
+        grpcurl(&rig, &["-d", r#"{"query":"SELEC 1"}"#], &["lapwing.v1.QueryService/Sql"]).unwrap_err();
+    assert!(wrong.to_string().contains("InvalidArgument"), "{wrong}");
+    let wrong = grpcurl(&rig, &["-d", r#"{"query":"DROP TABLE logs"}"#], &["lapwing.v1.QueryService/Sql"])
+        .unwrap_err();
+    assert!(wrong.to_string().contains("only queries are answered"), "{wrong}");
+    Ok(())
+}
+
+#[test]
+fn duckdb_counts_the_same_rows_in_the_lake_while_lapwing_runs() -> Result<()> {
+    let mut rig = Rig::new(&RigOptions { flush_interval_secs: 1, ..RigOptions::default() })?;
+    let mut writer = Writer::new(&rig.logs().join("app.log"), 1)?;
+    rig.start_agent()?;
+    writer.write(30_000)?;
+    rig.wait_for_rows(writer.written())?;
+    let python = tools::duckdb_python().context("DuckDB is missing: run `make setup`")?;
+    let lake = rig.root().join("collector/lake");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/duckdb_count.py");
+    // Rows are in memory first: DuckDB sees them when they are flushed.
+    let counted = wait::until("DuckDB sees all rows", PATIENCE, || {
+        let output = Command::new(&python).arg(script).arg(&lake).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let counted: Value = serde_json::from_slice(&output.stdout)?;
+        Ok((counted["rows"] == 30_000).then_some(counted))
+    })?;
+    let ours = rig.sql(
+        "SELECT count(*) AS rows, count(DISTINCT body) AS bodies, min(seq) AS first, max(seq) AS last, \
+         sum(octet_length(body)) AS bytes FROM logs WHERE body LIKE 'lw %'",
+    )?;
+    assert_eq!(counted, serde_json::from_str::<Value>(&ours)?);
+    let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
+    assert!(verdict.is_clean(), "{verdict:?}");
+    Ok(())
+}
+
+#[test]
+fn the_command_line_queries_and_tails() -> Result<()> {
+    let mut rig = Rig::new(&RigOptions::default())?;
+    let mut writer = Writer::new(&rig.logs().join("app.log"), 1)?;
+    writer.write(50)?;
+    rig.start_agent()?;
+    rig.wait_for_rows(50)?;
+    let output = lapwing(&rig, &["query", "SELECT count(*) AS n FROM logs"])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let row: Value = serde_json::from_slice(&output.stdout)?;
+    assert!(row["n"] == 50 || row["n"] == 50.0, "{row}");
+    let table = lapwing(&rig, &["query", "--format", "table", "SELECT 1 AS one, 'two' AS two"])?;
+    assert!(String::from_utf8(table.stdout)?.contains("two"));
+    let csv = lapwing(&rig, &["query", "--format", "csv", "SELECT 1 AS one, 'a,b' AS two"])?;
+    assert_eq!(String::from_utf8(csv.stdout)?.replace("\r\n", "\n"), "one,two\n1,\"a,b\"\n");
+    let wrong = lapwing(&rig, &["query", "SELECT nothing FROM logs"])?;
+    assert_eq!(wrong.status.code(), Some(5), "{}", String::from_utf8_lossy(&wrong.stderr));
+
+    let mut tail = std::process::Command::new(binary("lapwing")?);
+    tail.env("LAPWING_ENDPOINT", format!("https://{}", rig.grpc))
+        .env("LAPWING_CA", rig.cert("ca.pem"))
+        .env("LAPWING_CERT", rig.cert("user-me.pem"))
+        .env("LAPWING_KEY", rig.cert("user-me.key"))
+        .args(["tail", "--backlog", "5", "--format", "ndjson"])
+        .stdout(std::fs::File::create(rig.root().join("tail.out"))?);
+    let mut tail = tail.spawn()?;
+    let lines =
+        || -> Result<usize> { Ok(std::fs::read_to_string(rig.root().join("tail.out"))?.lines().count()) };
+    let backlog = wait::until("the backlog is there", PATIENCE, || Ok((lines()? == 5).then_some(())));
+    writer.write(20)?;
+    let live = wait::until("new lines are there", PATIENCE, || Ok((lines()? == 25).then_some(())));
+    tail.kill()?;
+    tail.wait()?;
+    backlog?;
+    live
+}
+
+#[test]
+fn http_gives_each_format_and_a_clear_refusal() -> Result<()> {
+    let rig = Rig::new(&RigOptions::default())?;
+    let ask = |query: &str| http::request(&rig.http, &format!("/api/v1/sql?{query}"));
+    let one = http::encode("SELECT 1 AS one, 'x' AS two");
+    let (status, json) = ask(&format!("q={one}"))?;
+    assert_eq!(status, 200);
+    assert_eq!(serde_json::from_str::<Value>(&json)?["rows"], serde_json::json!([[1, "x"]]));
+    assert_eq!(ask(&format!("q={one}&format=ndjson"))?.1, "{\"one\":1,\"two\":\"x\"}\n");
+    assert_eq!(ask(&format!("q={one}&format=csv"))?.1, "one,two\n1,x\n");
+    for (query, expected_status, expected) in [
+        ("", 400, "expected /api/v1/sql?q=SELECT"),
+        ("q=SELECT%201&format=xml", 400, "expected json, ndjson, csv or arrow"),
+        ("q=SELECT%20nothing", 400, "nothing"),
+        ("q=DELETE%20FROM%20logs", 400, "only queries are answered"),
+    ] {
+        let (status, body) = ask(query)?;
+        assert_eq!(status, expected_status, "{query}: {body}");
+        assert!(body.contains(expected), "{query}: {body}");
+    }
+    let (status, body) = http::request(&rig.http, "/nothing/here")?;
+    assert_eq!(status, 404, "{body}");
+    assert!(http::get(&rig.http, "/metrics")?.contains("lapwing_collector_rows_total"));
+    Ok(())
+}
