@@ -42,8 +42,8 @@ fn main() -> ExitCode {
 }
 
 fn run(config: AgentConfig) -> anyhow::Result<()> {
-    // One worker beside the one that packs: more would only cost memory.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One thread packs and ships, another reads: handing tasks from thread to thread costs more than the tasks themselves.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { agent::run(config, shutdown::on_signal()?).await })
 }
 

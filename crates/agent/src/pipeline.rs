@@ -1,6 +1,6 @@
 //! From what collectors read to numbered batches, and from there to acknowledgements.
 //!
-//! Batches size themselves: when nothing is in flight, what is there leaves after [`COMPANY`]; while something is in flight the next batch
+//! Batches size themselves: when nothing is in flight, what is there leaves at once; while something is in flight the next batch
 //! grows, up to [`TARGET_BYTES`]. A batch is packed and numbered once, in one place, when it leaves.
 
 mod open;
@@ -29,8 +29,6 @@ use crate::{
     transport::{Refusal, Shipment, Shipper, ship},
 };
 
-/// How long what comes first waits for company when nothing is in flight.
-const COMPANY: Duration = Duration::from_millis(2);
 /// Uncompressed size at which a batch is full.
 pub const TARGET_BYTES: usize = 1 << 20;
 
@@ -49,7 +47,7 @@ pub struct Options {
     pub level: Option<i32>,
     /// Most log events held and not acknowledged.
     pub max_events: usize,
-    /// Most log events of one input.
+    /// Most log events that come at a time.
     pub max_rows: usize,
     /// Longest a batch waits while others are in flight.
     pub flush_interval: Duration,
@@ -78,7 +76,7 @@ pub enum End {
 /// The pipeline.
 pub struct Pipeline {
     options: Options,
-    inputs: Receiver<Input>,
+    inputs: Receiver<Vec<Input>>,
     shipper: Shipper,
     /// Where the spool may be trimmed to: the record after the last acknowledged one.
     spool_durable: watch::Sender<u64>,
@@ -102,7 +100,7 @@ impl Pipeline {
     /// A pipeline from `inputs` to `shipper`.
     pub fn new(
         options: Options,
-        inputs: Receiver<Input>,
+        inputs: Receiver<Vec<Input>>,
         shipper: Shipper,
         spool_durable: watch::Sender<u64>,
         dead_letters: DeadLetters,
@@ -145,7 +143,7 @@ impl Pipeline {
             tokio::select! {
                 Some(done) = self.shipments.join_next() => self.settle(done)?,
                 input = self.inputs.recv(), if may_take => match input {
-                    Some(input) => self.open.add(input),
+                    Some(inputs) => inputs.into_iter().for_each(|input| self.open.add(input)),
                     None => return Ok(()),
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -182,7 +180,7 @@ impl Pipeline {
         let Some(since) = self.open.since() else { return false };
         let waited = since.elapsed();
         let due = match self.shipments.len() {
-            0 => waited >= COMPANY || self.open.is_full() || !self.has_room(),
+            0 => true,
             _ => self.open.is_full() || waited >= self.options.flush_interval,
         };
         due && self.shipments.len() < self.options.in_flight
@@ -190,9 +188,7 @@ impl Pipeline {
 
     /// When to look again without an event.
     fn wake(&self) -> Option<Instant> {
-        let since = self.open.since()?;
-        let idle = self.shipments.is_empty();
-        let wake = since + if idle { COMPANY } else { self.options.flush_interval };
+        let wake = self.open.since()? + self.options.flush_interval;
         // With no slot free an acknowledgement comes first.
         (self.shipments.len() < self.options.in_flight).then_some(wake)
     }

@@ -16,8 +16,8 @@ use crate::{
     transport::Transport,
 };
 
-/// Runs of lines between the tailer and the pipeline.
-const QUEUE: usize = 4;
+/// Turns between the tailer and the pipeline.
+const QUEUE: usize = 2;
 /// How long the last shipments may take when the agent is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 

@@ -29,6 +29,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 /// Most streams of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 64;
+/// A batch in one frame instead of many: each costs the sender a write.
+const MAX_FRAME_BYTES: u32 = 1 << 20;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -122,6 +124,7 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
         .keep_alive_interval(KEEPALIVE)

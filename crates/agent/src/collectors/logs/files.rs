@@ -21,8 +21,9 @@ use lapwing_service::config::Section;
 
 pub use self::{discover::Globs, tailer::Tailer};
 
-/// Pause between two looks at files that grow: what a line waits for company on average is half of it.
-pub const PACE: Duration = Duration::from_millis(20);
+/// Pause between two looks at files that grow. A line waits for half of it on average, and each look costs a shipment: at
+/// 10,000 lines a second shipments, and not lines, are what the agent's CPU goes to.
+pub const PACE: Duration = Duration::from_millis(75);
 
 /// Where a file that was never seen begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,7 +75,7 @@ pub async fn replay(
     spool: Log,
     from: u64,
     appended: Arc<Notify>,
-    out: Sender<Input>,
+    out: Sender<Vec<Input>>,
     stop: CancellationToken,
 ) {
     let mut next = from;
@@ -106,8 +106,7 @@ pub async fn replay(
                 continue;
             };
             let input = Input::Metrics { columns, position: position(next) };
-            let sent =
-                tokio::select! { sent = out.send(input) => sent.is_ok(), () = stop.cancelled() => false };
+            let sent = tokio::select! { sent = out.send(vec![input]) => sent.is_ok(), () = stop.cancelled() => false };
             if !sent {
                 return;
             }

@@ -42,8 +42,8 @@ pub(super) struct Bounds {
 /// What one step of reading gave.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Whole lines.
-    Lines { data: Bytes, rows: u32, truncated: bool },
+    /// Whole lines, and whether there was more to read.
+    Lines { data: Bytes, rows: u32, truncated: bool, more: bool },
     /// Nothing yet, but there is more to look at.
     Searching,
     /// Everything is read, up to a last line that may wait for its end.
@@ -189,24 +189,25 @@ impl TailedFile {
         }
         let length = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
         let back = self.trace.len();
-        let length = back + length.min(CHUNK.max(bounds.max_line + 1));
-        let mut chunk = self.read_at(self.offset - back as u64, length)?;
+        let wanted = length.min(CHUNK.max(bounds.max_line + 1));
+        let mut chunk = self.read_at(self.offset - back as u64, back + wanted)?;
         if chunk.get(..back) != Some(&self.trace) {
             self.begin_anew();
             return Ok(Step::Truncated);
         }
         match lines::cut(&chunk[back..], bounds.max_line, bounds.max_rows) {
             Cut::Lines { bytes, rows } => {
+                let more = wanted < length || rows == bounds.max_rows;
                 chunk.truncate(back + bytes);
                 self.trace.clear();
                 self.trace.extend_from_slice(&chunk[chunk.len().saturating_sub(TRACE)..]);
                 self.moved(self.offset + bytes as u64);
-                self.give(Bytes::from(chunk).slice(back..), rows, false)
+                self.give(Bytes::from(chunk).slice(back..), rows, false, more)
             }
             Cut::TooLong { bytes } => {
                 let line = cut_line(&chunk[back..], bounds.max_line);
                 self.go_to(self.offset + bytes as u64)?;
-                self.give(line, 1, true)
+                self.give(line, 1, true, true)
             }
             Cut::Unfinished => {
                 self.searched = self.offset + (chunk.len() - back) as u64;
@@ -226,7 +227,7 @@ impl TailedFile {
             if let Some(end) = memchr(b'\n', &chunk) {
                 let line = cut_line(&self.read_at(self.offset, bounds.max_line)?, bounds.max_line);
                 self.go_to(self.searched + end as u64 + 1)?;
-                return self.give(line, 1, true);
+                return self.give(line, 1, true, true);
             }
             self.searched += chunk.len() as u64;
         }
@@ -242,13 +243,13 @@ impl TailedFile {
         }
         let truncated = size - self.offset > bounds.max_line as u64;
         self.go_to(size)?;
-        self.give(cut_line(&line, bounds.max_line), 1, truncated).map(Some)
+        self.give(cut_line(&line, bounds.max_line), 1, truncated, false).map(Some)
     }
 
-    fn give(&mut self, data: Bytes, rows: u32, truncated: bool) -> io::Result<Step> {
+    fn give(&mut self, data: Bytes, rows: u32, truncated: bool, more: bool) -> io::Result<Step> {
         self.grew = Instant::now();
         self.grow_head()?;
-        Ok(Step::Lines { data, rows, truncated })
+        Ok(Step::Lines { data, rows, truncated, more })
     }
 
     /// Keeps the first bytes, as far as the file is read.

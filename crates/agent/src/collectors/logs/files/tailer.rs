@@ -33,6 +33,11 @@ const SCAN_SHARE: u32 = 200;
 /// Shortest time between two scans, however many names change.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 
+/// A turn is handed on when it has so many bytes ...
+const TURN_BYTES: usize = 512 << 10;
+/// ... or so many inputs.
+const TURN_INPUTS: usize = 256;
+
 /// Stops the tailer and gives its thread back.
 #[derive(Debug)]
 pub struct Tailer {
@@ -51,7 +56,7 @@ impl Tailer {
         max_rows: u32,
         held: Vec<SourcePosition>,
         counters: Arc<Counters>,
-        out: Sender<Input>,
+        out: Sender<Vec<Input>>,
     ) -> io::Result<Self> {
         let watch = Watch::new().map_err(|error| {
             let hint = "raise fs.inotify.max_user_instances, or the limit of open files";
@@ -74,6 +79,9 @@ impl Tailer {
             complained: HashSet::new(),
             next_scan: Instant::now(),
             counters,
+            turn: Vec::new(),
+            turn_bytes: 0,
+            turn_rows: 0,
             out,
             stop,
         };
@@ -132,7 +140,11 @@ struct Run {
     complained: HashSet<PathBuf>,
     next_scan: Instant,
     counters: Arc<Counters>,
-    out: Sender<Input>,
+    /// What this turn has read.
+    turn: Vec<Input>,
+    turn_bytes: usize,
+    turn_rows: u32,
+    out: Sender<Vec<Input>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -144,6 +156,9 @@ impl Run {
         while !self.stop.load(Ordering::Relaxed) {
             let Ok(busy) = self.read_hot() else { return };
             if self.next_scan <= Instant::now() && self.scan().is_err() {
+                return;
+            }
+            if self.end_turn().is_err() {
                 return;
             }
             if !busy && let Err(error) = self.wait() {
@@ -168,7 +183,8 @@ impl Run {
                 }
                 Ok(Step::Idle) => {}
                 Ok(step) => {
-                    busy = true;
+                    // What is written while this turn is handed on waits for the next one: a shipment each would cost more than it is worth.
+                    busy |= !matches!(step, Step::Lines { more: false, .. });
                     self.take(&key, step)?;
                 }
                 Err(error) => {
@@ -190,7 +206,7 @@ impl Run {
                 tracing::info!("{}: was truncated, reading it from its beginning", file.path().display());
                 Ok(())
             }
-            Step::Lines { data, rows, truncated } => {
+            Step::Lines { data, rows, truncated, .. } => {
                 self.counters.lines_read.add(u64::from(rows));
                 self.counters.bytes_read.add(data.len() as u64);
                 self.counters.lines_truncated.add(u64::from(truncated));
@@ -202,8 +218,26 @@ impl Run {
         }
     }
 
-    fn send(&self, input: Input) -> Result<(), Closed> {
-        self.out.blocking_send(input).map_err(|_| Closed)
+    /// Adds to the turn, and hands it on when it is large.
+    fn send(&mut self, input: Input) -> Result<(), Closed> {
+        if let Input::Lines(run) = &input {
+            if self.turn_rows + run.rows > self.bounds.max_rows {
+                self.end_turn()?;
+            }
+            self.turn_bytes += run.data.len();
+            self.turn_rows += run.rows;
+        }
+        self.turn.push(input);
+        if self.turn_bytes >= TURN_BYTES || self.turn.len() >= TURN_INPUTS { self.end_turn() } else { Ok(()) }
+    }
+
+    /// Hands on what was read together: it wakes the pipeline once, and leaves in one batch.
+    fn end_turn(&mut self) -> Result<(), Closed> {
+        if self.turn.is_empty() {
+            return Ok(());
+        }
+        (self.turn_bytes, self.turn_rows) = (0, 0);
+        self.out.blocking_send(std::mem::take(&mut self.turn)).map_err(|_| Closed)
     }
 
     /// From polling to watching.
@@ -270,7 +304,7 @@ impl Run {
     }
 
     /// A file that is gone has nothing to be read again.
-    fn forget(&self, held: &Held) -> Result<(), Closed> {
+    fn forget(&mut self, held: &Held) -> Result<(), Closed> {
         tracing::info!("{}: is gone; what was not read of it is lost", held.path.display());
         self.send(Input::Position(SourcePosition {
             source: held.key.clone(),

@@ -132,7 +132,7 @@ mod tests {
         let stat = "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 140 150 16 17 18 19 20 21 2200 23000 240 25\n";
         let process = Process::parse(42, stat).unwrap();
         assert_eq!((process.name.as_str(), process.user, process.system), ("a (b) c", 140.0, 150.0));
-        assert_eq!((process.threads, process.start), (20.0 - 2.0, 2200));
+        assert_eq!((process.threads, process.start), (20.0, 2200));
         assert_eq!((process.virtual_bytes, process.pages), (23000.0, 240.0));
         assert_eq!(Process::parse(1, "1 (x) S 1"), None);
     }
