@@ -4,5 +4,6 @@ mod filter;
 mod found;
 mod service;
 mod sql;
+mod tail;
 
 pub use self::service::QueryService;

@@ -6,23 +6,26 @@ use futures::{Stream, stream};
 use lapwing::{
     status::Kind,
     v1::{
-        FoundLog, SearchRequest, SearchResponse, SqlRequest, SqlResponse, TailRequest, TailResponse,
+        SearchRequest, SearchResponse, SqlRequest, SqlResponse, TailRequest, TailResponse,
         query_service_server,
     },
 };
-use lapwing_store::{Engine, Table, Tables, engine::QueryError, tables::Arrival};
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use lapwing_store::{Engine, Tables, engine::QueryError};
+use prost::Message;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{filter, found, sql};
+use super::{filter, found, sql, tail::Tail};
 use crate::access::{self, Access};
 
 /// Records of a search when the caller names no number.
 const SEARCH_LIMIT: u32 = 100;
 /// Most records of a search or backlog.
 const MAX_SEARCH: u32 = 10_000;
+/// Most bytes of a search: the other end takes four MiB.
+const MAX_SEARCH_BYTES: usize = 3 << 20;
 /// Messages that a tail may be behind before its batches wait at the tables.
 const TAIL_QUEUE: usize = 8;
 
@@ -56,6 +59,20 @@ impl QueryService {
     }
 }
 
+/// As many of the records as a message holds.
+fn search_response(rows: Vec<found::Row>) -> SearchResponse {
+    let (mut response, mut bytes) = (SearchResponse::default(), 0);
+    for row in rows {
+        bytes += row.log.encoded_len();
+        if bytes > MAX_SEARCH_BYTES {
+            response.truncated = true;
+            break;
+        }
+        response.logs.push(row.log);
+    }
+    response
+}
+
 fn status(error: &QueryError) -> Status {
     error.kind().status(error.to_string())
 }
@@ -85,7 +102,7 @@ impl query_service_server::QueryService for QueryService {
         let (start, end) = (request.start_time_unix_nano, request.end_time_unix_nano);
         let condition = filter::condition(&request.filter.unwrap_or_default(), start, end);
         let rows = self.find(&condition, "time DESC, seq DESC", limit).await?;
-        Ok(Response::new(SearchResponse { logs: rows.into_iter().map(|row| row.log).collect() }))
+        Ok(Response::new(search_response(rows)))
     }
 
     async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
@@ -93,7 +110,7 @@ impl query_service_server::QueryService for QueryService {
         let request = request.into_inner();
         let filter = request.filter.unwrap_or_default();
         // First listen, then look back: nothing falls between the two.
-        let mut arrivals = self.tables.subscribe();
+        let arrivals = self.tables.subscribe();
         let backlog = request.backlog.min(MAX_SEARCH);
         let mut old = match backlog {
             0 => Vec::new(),
@@ -101,44 +118,9 @@ impl query_service_server::QueryService for QueryService {
         };
         let newest = old.first().map_or(-1, |row| row.seq);
         old.reverse();
+        let backlog = old.into_iter().map(|row| row.log).collect();
         let (sender, receiver) = mpsc::channel(TAIL_QUEUE);
-        let stop = self.stop.clone();
-        tokio::spawn(async move {
-            let first = TailResponse { logs: old.into_iter().map(|row| row.log).collect(), skipped: 0 };
-            if !first.logs.is_empty() && sender.send(Ok(first)).await.is_err() {
-                return;
-            }
-            let mut seen: Option<u64> = None;
-            loop {
-                let arrival = tokio::select! {
-                    arrival = arrivals.recv() => arrival,
-                    () = sender.closed() => return,
-                    () = stop.cancelled() => return,
-                };
-                let arrival = match arrival {
-                    Ok(arrival) => arrival,
-                    Err(RecvError::Lagged(_)) => continue,
-                    Err(RecvError::Closed) => return,
-                };
-                if arrival.table != Table::Logs {
-                    continue;
-                }
-                let skipped = seen.map_or(0, |seen| arrival.before.saturating_sub(seen));
-                seen = Some(arrival.before + arrival.rows.num_rows() as u64);
-                let logs = passing(&arrival, &filter, newest);
-                if (!logs.is_empty() || skipped > 0)
-                    && sender.send(Ok(TailResponse { logs, skipped })).await.is_err()
-                {
-                    return;
-                }
-            }
-        });
+        tokio::spawn(Tail { arrivals, filter, newest, sender }.run(backlog, self.stop.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
-}
-
-/// The records of an arrival that pass and were not in the backlog.
-fn passing(arrival: &Arrival, wanted: &lapwing::v1::LogFilter, newest: i64) -> Vec<FoundLog> {
-    let rows = found::rows(&arrival.rows).into_iter();
-    rows.filter(|row| row.seq > newest && filter::passes(wanted, &row.log)).map(|row| row.log).collect()
 }
