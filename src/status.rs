@@ -114,11 +114,16 @@ impl Kind {
         Status::with_error_details(self.code(), message, details)
     }
 
+    /// The kind a status carries; `None` when it comes from elsewhere: a proxy, the network, the library.
+    pub fn named(status: &Status) -> Option<Self> {
+        let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN)?;
+        TABLE.iter().find(|row| row.1 == info.reason).map(|row| row.0)
+    }
+
     /// The kind a status carries or, when it comes from elsewhere, the one its code stands for.
     pub fn of(status: &Status) -> Self {
-        let named = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
-        if let Some(row) = named.and_then(|info| TABLE.iter().find(|row| row.1 == info.reason)) {
-            return row.0;
+        if let Some(kind) = Self::named(status) {
+            return kind;
         }
         match status.code() {
             Code::Unauthenticated => Self::Unauthenticated,

@@ -28,7 +28,7 @@ pub async fn run(listener: TcpListener, counters: Arc<Counters>, stop: Cancellat
         "/metrics",
         get(move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], counters.page()) }),
     );
-    serve::serve(listener, None, router, stop, Duration::from_secs(1)).await;
+    serve::serve(listener, serve::Transport::default(), router, stop, Duration::from_secs(1)).await;
 }
 
 fn healthz(counters: &Counters) -> impl IntoResponse + use<> {

@@ -4,15 +4,15 @@ use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use lapwing_spool::{Log, Options, WhenFull};
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    collectors::metrics::{recorder, system::SystemMetrics},
+    collectors::metrics::{
+        recorder::{self, Recording},
+        system::SystemMetrics,
+    },
     config::AgentConfig,
     counters::Counters,
     pipeline::End,
@@ -23,6 +23,8 @@ use crate::{
 /// Metrics held in memory before they go to the disk.
 const SPOOL_MEMORY: u64 = 1 << 20;
 const SPOOL_SEGMENT: u64 = 4 << 20;
+/// How long the last reading of metrics may take.
+const RECORDER: Duration = Duration::from_secs(3);
 /// Pause before a lease is taken again.
 const RENEW: Duration = Duration::from_millis(500);
 
@@ -37,7 +39,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
     let transport = Transport::new(&config.collector, Arc::clone(&counters))?;
     make_state_dir(&config.state_dir)?;
     let spool = open_spool(&config)?;
-    let shared = Shared { config, transport, spool, appended: Arc::default(), counters };
+    let recording = Arc::new(Recording::new(spool));
+    let shared = Shared { config, transport, recording, counters };
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin::run(listener, Arc::clone(&shared.counters), admin_stop.clone()));
     let metrics = start_metrics(&shared)?;
@@ -51,7 +54,11 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
     let ended = run_sessions(&shared, &stop).await;
     if let Some((source, recorder)) = metrics {
         source.stop();
-        let _ = recorder.await;
+        // A reading that hangs, at a file system that is gone, must not keep the agent from stopping.
+        if tokio::time::timeout(RECORDER, recorder).await.is_err() {
+            tracing::warn!("reading metrics hangs; stopping without it");
+            shared.recording.flush().await;
+        }
     }
     admin_stop.cancel();
     let _ = admin.await;
@@ -59,8 +66,11 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
 }
 
 async fn run_sessions(shared: &Shared, stop: &CancellationToken) -> Result<()> {
+    let mut first_session = true;
     loop {
-        match session::run(shared, stop).await? {
+        let end = session::run(shared, first_session, stop).await?;
+        first_session = false;
+        match end {
             None => return Ok(()),
             Some(End::Drained { left: 0 }) => return Ok(()),
             Some(End::Drained { left }) => {
@@ -92,8 +102,8 @@ fn start_metrics(shared: &Shared) -> Result<Option<(SystemMetrics, JoinHandle<()
     let Some(config) = shared.config.system.clone() else { return Ok(None) };
     let (points, observed) = mpsc::channel(1);
     let source = SystemMetrics::start(config, points).context("start reading metrics")?;
-    let (spool, appended) = (shared.spool.clone(), Arc::<Notify>::clone(&shared.appended));
-    let recorder = tokio::spawn(recorder::record(observed, spool, appended, Arc::clone(&shared.counters)));
+    let recording = Arc::clone(&shared.recording);
+    let recorder = tokio::spawn(recorder::record(observed, recording, Arc::clone(&shared.counters)));
     Ok(Some((source, recorder)))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use lapwing::v1::Codec;
+use lapwing::{limits::Limits, v1::Codec};
 use lapwing_service::{
     client::Address,
     config::{ConfigErrors, Reader, Section},
@@ -11,6 +11,8 @@ use lapwing_service::{
 
 use crate::collectors::{logs::files::FilesConfig, metrics::system::SystemConfig};
 
+/// Most tags: with the host's own attributes they must fit into a resource.
+const MAX_TAGS: usize = 32;
 const KIB: u64 = 1 << 10;
 
 /// An agent, as configured.
@@ -119,12 +121,23 @@ fn take_id(agent: &Section<'_>) -> Option<String> {
 }
 
 fn take_tags(agent: &Section<'_>) -> Vec<(String, String)> {
-    let mut tags = Vec::new();
+    let (limits, mut tags) = (Limits::default(), Vec::new());
     for tag in agent.strings("tags").unwrap_or_default() {
         match tag.split_once(':') {
+            Some((key, value))
+                if key.len() > limits.max_key_bytes || value.len() > limits.max_value_bytes =>
+            {
+                let (key_limit, value_limit) = (limits.max_key_bytes, limits.max_value_bytes);
+                let reason =
+                    format!("a key has at most {key_limit} bytes and a value {value_limit}: {key:.40}");
+                agent.problem("tags", reason);
+            }
             Some((key, value)) if !key.is_empty() => tags.push((key.to_owned(), value.to_owned())),
             _ => agent.problem("tags", format!("expected tags such as \"env:prod\", got {tag:?}")),
         }
+    }
+    if tags.len() > MAX_TAGS {
+        agent.problem("tags", format!("at most {MAX_TAGS} tags are taken, got {}", tags.len()));
     }
     tags
 }

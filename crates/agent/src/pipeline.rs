@@ -19,6 +19,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use self::open::Open;
 use crate::{
@@ -122,9 +123,9 @@ impl Pipeline {
         }
     }
 
-    /// Runs until the inputs end, then lets what is under way arrive.
-    pub async fn run(mut self) -> End {
-        match self.pump().await {
+    /// Runs until the inputs end, or until `hurry`; then lets what is under way arrive. What was not taken by then is read again.
+    pub async fn run(mut self, hurry: CancellationToken) -> End {
+        match self.pump(&hurry).await {
             Ok(()) => match self.drain().await {
                 Ok(left) => End::Drained { left },
                 Err(end) => end,
@@ -133,7 +134,7 @@ impl Pipeline {
         }
     }
 
-    async fn pump(&mut self) -> Result<(), End> {
+    async fn pump(&mut self, hurry: &CancellationToken) -> Result<(), End> {
         loop {
             while self.is_due() {
                 self.ship_next()?;
@@ -146,6 +147,7 @@ impl Pipeline {
                     Some(inputs) => inputs.into_iter().for_each(|input| self.open.add(input)),
                     None => return Ok(()),
                 },
+                () = hurry.cancelled() => return Ok(()),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }

@@ -3,12 +3,14 @@
 use std::{io, sync::Arc, time::Duration};
 
 use lapwing::v1::{Resource, ResumeResponse};
-use lapwing_spool::Log;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    collectors::{logs::files::Tailer, metrics::recorder},
+    collectors::{
+        logs::files::Tailer,
+        metrics::recorder::{self, Recording},
+    },
     config::AgentConfig,
     counters::Counters,
     dead_letters::DeadLetters,
@@ -18,6 +20,9 @@ use crate::{
 
 /// Turns between the tailer and the pipeline.
 const QUEUE: usize = 2;
+/// How long what is read already may take to get into a shipment when the agent is told to stop: with a collector that is
+/// away it never would.
+const RUN_DRY: Duration = Duration::from_secs(2);
 /// How long the last shipments may take when the agent is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -29,9 +34,7 @@ pub struct Shared {
     /// The way to the collector.
     pub transport: Transport,
     /// What must be readable twice.
-    pub spool: Log,
-    /// Told when the spool got a record.
-    pub appended: Arc<Notify>,
+    pub recording: Arc<Recording>,
     /// The agent's counts.
     pub counters: Arc<Counters>,
 }
@@ -40,7 +43,7 @@ pub struct Shared {
 ///
 /// # Errors
 /// When files can't be followed at all, or the spool's disk refuses.
-pub async fn run(shared: &Shared, stop: &CancellationToken) -> io::Result<Option<End>> {
+pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken) -> io::Result<Option<End>> {
     let epoch = getrandom::u64()?.max(1);
     let lease = tokio::select! {
         lease = shared.transport.resume(&shared.config.id, epoch) => lease,
@@ -50,7 +53,7 @@ pub async fn run(shared: &Shared, stop: &CancellationToken) -> io::Result<Option
     shared.counters.set_shipping();
     tracing::info!("lease taken, {} sources are known to the collector", lease.positions.len());
     let next_record = recorder::next_record(&lease.positions).max(1);
-    shared.spool.advance(next_record).await.map_err(io::Error::other)?;
+    recorder::carry_over(&shared.recording, next_record).await.map_err(io::Error::other)?;
 
     let (input, inputs) = mpsc::channel(QUEUE);
     let options = options(&shared.config, epoch, &lease);
@@ -60,31 +63,33 @@ pub async fn run(shared: &Shared, stop: &CancellationToken) -> io::Result<Option
     let tailer = match &shared.config.files {
         Some(files) => {
             let (rows, counters) = (options.max_rows as u32, Arc::clone(&shared.counters));
-            Some(Tailer::start(files.clone(), rows, lease.positions, counters, input.clone())?)
+            let first_start = first_session && !lease.known_agent;
+            Some(Tailer::start(files.clone(), rows, lease.positions, first_start, counters, input.clone())?)
         }
         None => None,
     };
-    let replay = recorder::replay(
-        shared.spool.clone(),
-        next_record,
-        Arc::clone(&shared.appended),
-        input,
-        reading.clone(),
-    );
+    let replay = recorder::replay(Arc::clone(&shared.recording), next_record, input, reading.clone());
     tokio::spawn(replay);
-    tokio::spawn(recorder::trim(shared.spool.clone(), trimmed));
+    tokio::spawn(recorder::trim(Arc::clone(&shared.recording), trimmed));
     let shipper = shared.transport.shipper(options.in_flight);
     let dead_letters = DeadLetters::new(&shared.config.state_dir);
     let counters = Arc::clone(&shared.counters);
     let pipeline = Pipeline::new(options, inputs, shipper, trim, dead_letters, counters);
-    let running = pipeline.run();
+    let hurry = CancellationToken::new();
+    let running = pipeline.run(hurry.clone());
     tokio::pin!(running);
     let end = tokio::select! {
         end = &mut running => end,
         () = stop.cancelled() => {
             // Close the tap; the pipeline ends when it has run dry.
             drop(tailer);
-            running.await
+            match tokio::time::timeout(RUN_DRY, &mut running).await {
+                Ok(end) => end,
+                Err(_) => {
+                    hurry.cancel();
+                    running.await
+                }
+            }
         }
     };
     Ok(Some(end))

@@ -23,6 +23,8 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::BoxCloneService
 use self::{ingest::Ingest, retry::Policy};
 use crate::{config::CollectorConfig, counters::Counters};
 
+/// Largest answer: positions of hundreds of thousands of sources.
+const MAX_ANSWER: usize = 64 << 20;
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(30);
 
@@ -109,7 +111,7 @@ impl Transport {
     }
 
     fn client(&self) -> IngestServiceClient<Channel> {
-        IngestServiceClient::new(self.channel.clone())
+        IngestServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     fn authorized<T>(&self, message: T) -> tonic::Request<T> {

@@ -14,6 +14,7 @@ use lapwing::{
     status::Kind,
     v1::{Batch, Origin, SourcePosition},
 };
+use prost::Message;
 use tokio::sync::watch;
 
 use crate::journal::{AgentRecord, KeyRecord, Record, SnapshotRecord};
@@ -28,8 +29,8 @@ const EPOCHS: usize = 16;
 const KEY_AGE: u64 = 86_400_000_000_000;
 /// Idempotency keys remembered of one agent; of more, the oldest are forgotten.
 const KEYS: usize = 100_000;
-/// Agents in one snapshot record.
-const SNAPSHOT_AGENTS: usize = 64;
+/// Bytes at which a snapshot record is followed by another: a journal record has a limit.
+const SNAPSHOT_BYTES: usize = 4 << 20;
 
 /// What is to be done with a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +91,9 @@ impl Agent {
         Admission::Refused(Kind::ResumeFirst, text)
     }
 
-    /// Whether a batch with this idempotency key is durable.
-    pub fn knows_key(&self, key: &str) -> bool {
-        self.keys.contains_key(key)
+    /// Whether a batch with this idempotency key became durable within the last day.
+    pub fn knows_key(&self, key: &str, now: u64) -> bool {
+        self.keys.get(key).is_some_and(|received| now.saturating_sub(*received) <= KEY_AGE)
     }
 
     /// A lease is durable.
@@ -225,9 +226,7 @@ impl Agents {
         match record {
             Record::Batch(record) => {
                 let Some(batch) = &record.batch else { return };
-                let agent_id =
-                    batch.origin.as_ref().map(|origin| origin.agent_id.as_str()).unwrap_or_default();
-                self.entry(agent_id).state.lock().await.apply(batch, record.received_unix_nano);
+                self.entry(&record.sender).state.lock().await.apply(batch, record.received_unix_nano);
             }
             Record::Lease(lease) => self.entry(&lease.agent_id).state.lock().await.lease(lease.epoch),
             Record::Snapshot(snapshot) => {
@@ -244,14 +243,17 @@ impl Agents {
             let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()
         };
-        let mut records = Vec::new();
-        for part in entries.chunks(SNAPSHOT_AGENTS) {
-            let mut agents = Vec::with_capacity(part.len());
-            for (id, entry) in part {
-                agents.push(entry.state.lock().await.record(id));
+        let (mut records, mut part, mut bytes) = (Vec::new(), SnapshotRecord::default(), 0);
+        for (id, entry) in entries {
+            let agent = entry.state.lock().await.record(&id);
+            bytes += agent.encoded_len();
+            part.agents.push(agent);
+            if bytes >= SNAPSHOT_BYTES {
+                records.push(std::mem::take(&mut part));
+                bytes = 0;
             }
-            records.push(SnapshotRecord { agents });
         }
+        records.push(part);
         records
     }
 }
@@ -335,11 +337,15 @@ mod tests {
         let mut agent = Agent::default();
         let keyed = |key: &str| Batch { idempotency_key: key.to_owned(), ..Batch::default() };
         agent.apply(&keyed("a"), 1);
-        assert!(agent.knows_key("a"));
+        assert!(agent.knows_key("a", 2));
+        assert!(!agent.knows_key("a", KEY_AGE + 2));
         agent.apply(&keyed("b"), KEY_AGE);
-        assert!(agent.knows_key("a") && agent.knows_key("b"));
+        assert!(agent.knows_key("a", KEY_AGE) && agent.knows_key("b", KEY_AGE));
         agent.apply(&keyed("c"), KEY_AGE + 2);
-        assert!(!agent.knows_key("a") && agent.knows_key("b"));
+        assert!(
+            !agent.knows_key("a", 3) && agent.knows_key("b", 3),
+            "what is too old is forgotten, not only hidden"
+        );
     }
 
     #[tokio::test]

@@ -35,6 +35,7 @@ use crate::{
 
 /// Bytes read from the journal at a time while it is replayed.
 const REPLAY_BYTES: usize = 16 << 20;
+/// Largest segment of the journal; a small journal has smaller ones, since only whole segments can go.
 const SEGMENT: u64 = 64 << 20;
 
 /// Runs a collector until `stop`.
@@ -74,6 +75,8 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         limits: Limits::default(),
         counters: Arc::clone(&counters),
         fatal: fatal.clone(),
+        // The rest is for leases and snapshots: without a snapshot nothing could be trimmed.
+        journal_room: config.journal_max_bytes / 4 * 3,
     }));
     let engine = Arc::new(Engine::new(Arc::clone(&tables), config.queries.clone())?);
     let access = Access::new(config.auth.clone());
@@ -87,7 +90,8 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let ingest = IngestService::new(Arc::clone(&door), access.clone());
     let query = QueryService::new(engine, Arc::clone(&tables), access, stop.clone());
     let router = grpc(ingest, query).await?.merge(http::router(api));
-    let trimming = tokio::spawn(trim(Arc::clone(&door), journal, Arc::clone(&tables)));
+    let trimming =
+        tokio::spawn(trim(Arc::clone(&door), journal, segment_bytes(&config), Arc::clone(&tables)));
     tracing::info!("collector is ready");
     let ended = serve_until(listeners, router, &stop, &fatal).await;
     trimming.abort();
@@ -103,22 +107,22 @@ fn server_tls(config: &CollectorConfig) -> Result<Option<Arc<ServerConfig>>> {
     tls::server(&paths.cert_file, &paths.key_file, ca, require).map(Some).context("[tls]")
 }
 
-/// A listener, and the TLS it speaks.
-type Listener = (TcpListener, Option<Arc<ServerConfig>>);
+/// A listener, the TLS it speaks, and whether whoever is on this machine may ask there.
+type Listener = (TcpListener, Option<Arc<ServerConfig>>, bool);
 
 async fn bind(config: &CollectorConfig, tls: Option<&Arc<ServerConfig>>) -> Result<Vec<Listener>> {
-    let main = config.listen.main.iter().map(|address| (*address, tls.cloned()));
+    let main = config.listen.main.iter().map(|address| (*address, tls.cloned(), false));
     let plain_if_local =
         |address: &std::net::SocketAddr| tls.cloned().filter(|_| !address.ip().is_loopback());
-    let http = config.listen.http.iter().map(|address| (*address, plain_if_local(address)));
+    let http = config.listen.http.iter().map(|address| (*address, plain_if_local(address), true));
     let mut listeners = Vec::new();
-    for (address, tls) in main.chain(http) {
+    for (address, tls, open) in main.chain(http) {
         let listener = TcpListener::bind(address).await;
         let listener = listener
             .with_context(|| format!("[server] {address}: choose another address or stop what uses it"))?;
         let kind = if tls.is_some() { "with TLS" } else { "without TLS" };
         tracing::info!("listening on {} {kind}", listener.local_addr()?);
-        listeners.push((listener, tls));
+        listeners.push((listener, tls, open));
     }
     Ok(listeners)
 }
@@ -126,7 +130,7 @@ async fn bind(config: &CollectorConfig, tls: Option<&Arc<ServerConfig>>) -> Resu
 fn open_journal(config: &CollectorConfig) -> Result<Log> {
     let path = config.data_dir.join("journal");
     let options = Options {
-        segment_bytes: SEGMENT,
+        segment_bytes: segment_bytes(config),
         max_bytes: config.journal_max_bytes,
         when_full: WhenFull::Block,
         memory_bytes: 0,
@@ -144,6 +148,10 @@ fn open_journal(config: &CollectorConfig) -> Result<Log> {
         );
     }
     Ok(journal)
+}
+
+fn segment_bytes(config: &CollectorConfig) -> u64 {
+    SEGMENT.min(config.journal_max_bytes / 8)
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -238,8 +246,9 @@ async fn serve_until(
 ) -> Result<()> {
     let closing = CancellationToken::new();
     let mut servers = JoinSet::new();
-    for (listener, tls) in listeners {
-        servers.spawn(serve::serve(listener, tls, router.clone(), closing.clone(), GRACE));
+    for (listener, tls, open_to_local) in listeners {
+        let transport = serve::Transport { tls, open_to_local };
+        servers.spawn(serve::serve(listener, transport, router.clone(), closing.clone(), GRACE));
     }
     tokio::select! { () = stop.cancelled() => {}, () = fatal.cancelled() => {} }
     closing.cancel();
@@ -253,12 +262,12 @@ async fn serve_until(
 }
 
 /// Trims the journal behind the store, and behind a snapshot of what agents delivered.
-async fn trim(door: Arc<Door>, journal: Log, tables: Arc<Tables>) {
+async fn trim(door: Arc<Door>, journal: Log, segment: u64, tables: Arc<Tables>) {
     let mut committed = tables.committed();
     while committed.changed().await.is_ok() {
         let through = *committed.borrow_and_update();
         // Only whole segments can go.
-        if journal.stats().bytes < SEGMENT {
+        if journal.stats().bytes < segment {
             continue;
         }
         let trimmed = async {

@@ -166,7 +166,7 @@ fn take_auth(
     let mode = auth.one_of("mode", &[("mtls", "mtls"), ("token", "token"), ("none", "none")]);
     let secret = auth.secret("token_secret");
     auth.finish();
-    let open = listen.main.iter().find(|address| !address.ip().is_loopback());
+    let open = listen.main.iter().chain(&listen.http).find(|address| !address.ip().is_loopback());
     if mode == Some("token")
         && tls.is_none()
         && let Some(address) = open

@@ -25,6 +25,9 @@ pub struct BatchRecord {
     /// When it came, nanoseconds since the Unix epoch.
     #[prost(fixed64, tag = "2")]
     pub received_unix_nano: u64,
+    /// Whose state it moves.
+    #[prost(string, tag = "3")]
+    pub sender: String,
 }
 
 /// A lease.

@@ -44,7 +44,7 @@ const AGENT: &str = "lapwing-agent";
 const COLLECTOR: &str = "lapwing-collector";
 const GOOD: &str = "[collector]\nendpoint = 'http://localhost:1'\n";
 
-const BROKEN: [Broken; 34] = [
+const BROKEN: [Broken; 35] = [
     Broken(AGENT, "", &["[collector] endpoint: is missing", "https://"]),
     Broken(
         AGENT,
@@ -115,6 +115,11 @@ const BROKEN: [Broken; 34] = [
     ),
     Broken(AGENT, "[collectors.traffic]\nenabled = true\n", &["network flows are not built yet"]),
     Broken(AGENT, "not toml at all", &[":1:", "not valid TOML"]),
+    Broken(
+        COLLECTOR,
+        "[server]\nhttp_addr = '0.0.0.0:1'\n[auth]\nmode = 'none'\n",
+        &["none is for loopback addresses only"],
+    ),
     Broken(COLLECTOR, "", &["[auth] mode: is missing; expected mtls"]),
     Broken(COLLECTOR, "[auth]\nmode = 'mtls'\n", &["mtls needs [tls] with cert_file"]),
     Broken(COLLECTOR, "[auth]\nmode = 'token'\n", &["[auth] token_secret: is missing"]),

@@ -1,10 +1,10 @@
 //! Every line once: clean, through rotations, and through `kill -9` of either side and of both.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{collections::BTreeMap, process::Command, thread, time::Duration};
 
 use anyhow::Result;
-use lapwing_e2e::{Rig, RigOptions, Verdict, Writer, oracle};
+use lapwing_e2e::{Rig, RigOptions, Verdict, Writer, http, oracle, rig::PATIENCE, wait};
 
 /// Pauses between kills in milliseconds: irregular, so that they fall at different moments of the path.
 const PAUSES: [u64; 10] = [211, 97, 403, 153, 320, 61, 277, 509, 131, 353];
@@ -147,4 +147,86 @@ fn a_stop_drains_what_was_written_before_it() -> Result<()> {
     let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
     assert!(verdict.is_clean(), "{verdict:?}");
     Ok(())
+}
+
+#[test]
+fn a_file_that_was_rotated_away_while_the_agent_was_down_is_read_to_its_end() -> Result<()> {
+    // What rotation makes of the file is matched by no glob.
+    let mut rig = Rig::new(&RigOptions { logs: "exclude = [\"/**/*.log.*\"]", ..RigOptions::default() })?;
+    let mut writer = Writer::new(&rig.logs().join("app.log"), 1)?;
+    rig.start_agent()?;
+    writer.write(1_000)?;
+    rig.wait_for_rows(1_000)?;
+    rig.agent.kill()?;
+    writer.write(150_000)?;
+    writer.rotate_by_rename()?;
+    writer.write(1_000)?;
+    // Killed again in the middle of the old file.
+    rig.start_agent()?;
+    rig.wait_for_rows(1_001)?;
+    rig.agent.kill()?;
+    rig.start_agent()?;
+    rig.wait_for_rows(writer.written())?;
+    let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
+    assert_eq!((verdict.lost, verdict.doubled, verdict.altered), (0, 0, 0), "{verdict:?}");
+    let sources = rig.sql("SELECT DISTINCT source FROM logs")?;
+    assert_eq!(sources.lines().count(), 1, "the file keeps its name: {sources}");
+    Ok(())
+}
+
+#[test]
+fn an_agent_stops_in_time_while_the_collector_is_away_and_nothing_is_lost() -> Result<()> {
+    let mut rig = Rig::new(&RigOptions { metrics_secs: 1, ..RigOptions::default() })?;
+    let mut writer = Writer::new(&rig.logs().join("app.log"), 1)?;
+    rig.start_agent()?;
+    rig.wait_for_agent()?;
+    writer.write(1_000)?;
+    rig.wait_for_rows(1_000)?;
+    rig.collector.kill()?;
+    writer.write(200_000)?;
+    wait::until("the agent says that the collector is away", PATIENCE, || {
+        let (status, body) = http::request(&rig.admin, "/healthz")?;
+        Ok((status == 503 && body.contains("collector")).then_some(()))
+    })?;
+    let status = rig.agent.stop(Duration::from_secs(20))?;
+    assert!(status.success(), "the agent ended with {status}: {}", rig.agent.output());
+    rig.start_collector()?;
+    rig.start_agent()?;
+    rig.wait_for_rows(writer.written())?;
+    let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
+    assert!(verdict.is_clean(), "{verdict:?}");
+    Ok(())
+}
+
+#[test]
+fn a_lost_and_a_rolled_back_state_directory_double_nothing() -> Result<()> {
+    let mut rig = Rig::new(&RigOptions { metrics_secs: 1, ..RigOptions::default() })?;
+    let mut writer = Writer::new(&rig.logs().join("app.log"), 1)?;
+    let (state, backup) = (rig.root().join("agent"), rig.root().join("backup"));
+    for round in 0..4 {
+        rig.start_agent()?;
+        writer.write(5_000)?;
+        rig.wait_for_rows(writer.written())?;
+        rig.agent.kill()?;
+        match round {
+            0 => assert!(Command::new("cp").arg("-r").arg(&state).arg(&backup).status()?.success()),
+            1 => std::fs::remove_dir_all(&state)?,
+            2 => {
+                std::fs::remove_dir_all(&state)?;
+                std::fs::rename(&backup, &state)?;
+            }
+            _ => {}
+        }
+    }
+    rig.start_agent()?;
+    rig.wait_for_rows(writer.written())?;
+    let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
+    assert!(verdict.is_clean(), "{verdict:?}");
+    // New points come in although the spool began anew: their indexes went on.
+    let count = || -> Result<u64> {
+        let row: serde_json::Value = serde_json::from_str(&rig.sql("SELECT count(*) AS n FROM metrics")?)?;
+        row["n"].as_u64().ok_or_else(|| anyhow::anyhow!("no count"))
+    };
+    let before = count()?;
+    wait::until("new points come in", PATIENCE, || Ok((count()? > before).then_some(())))
 }

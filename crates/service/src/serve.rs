@@ -41,22 +41,33 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Who its certificate names; `None` without one.
     pub identity: Option<Identity>,
-    /// The connection came in on a loopback address without TLS.
+    /// The connection came in on a loopback address without TLS, where whoever is on this machine is let in.
     pub local: bool,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Default)]
+pub struct Transport {
+    /// Plaintext without it.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Whether a peer counts as [`Peer::local`] on a loopback address without TLS.
+    pub open_to_local: bool,
 }
 
 /// Serves until `stop`, then lets requests under way finish for up to `grace`.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    transport: Transport,
     router: Router,
     stop: CancellationToken,
     grace: Duration,
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let acceptor = tls.map(TlsAcceptor::from);
-    let local = acceptor.is_none() && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let acceptor = transport.tls.map(TlsAcceptor::from);
+    let local = transport.open_to_local
+        && acceptor.is_none()
+        && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

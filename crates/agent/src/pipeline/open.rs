@@ -16,6 +16,8 @@ use crate::input::{Input, LineRun};
 
 /// Sources at which a batch is full, however little is in it: thousands of files may move at once.
 const MAX_SOURCES: usize = 512;
+/// Rows at which a batch is full, however short they are: half of what a collector takes.
+const MAX_ROWS: usize = 1 << 18;
 /// Marks a line that was cut at the limit.
 const TRUNCATED: &str = "lapwing.truncated";
 
@@ -70,6 +72,7 @@ impl Open {
     /// A log batch is full, or a batch of another kind waits that can't grow.
     pub(super) fn is_full(&self) -> bool {
         self.logs.bytes >= TARGET_BYTES
+            || self.logs.rows >= MAX_ROWS
             || self.logs.positions.len() >= MAX_SOURCES
             || !self.metrics.is_empty()
     }

@@ -86,11 +86,20 @@ impl tower::retry::Policy<Shipment, IngestResponse, BoxError> for Policy {
             None if error.is::<Elapsed>() => &late,
             None => return None,
         };
-        Kind::of(status).retry().then(|| Box::pin(self.pause(status)) as Self::Future)
+        may_help(status).then(|| Box::pin(self.pause(status)) as Self::Future)
     }
 
     fn clone_request(&mut self, shipment: &Shipment) -> Option<Shipment> {
         Some(shipment.clone())
+    }
+}
+
+/// Whether trying again may help. Only the collector itself refuses for good, but for a message that is too large: what a proxy
+/// says in its place says nothing of the batch.
+fn may_help(status: &Status) -> bool {
+    match Kind::named(status) {
+        Some(kind) => kind.retry(),
+        None => status.code() != tonic::Code::OutOfRange,
     }
 }
 
@@ -125,6 +134,15 @@ mod tests {
             let pause = jittered(MAX_PAUSE);
             assert!(pause >= MAX_PAUSE / 2 && pause <= MAX_PAUSE);
         }
+    }
+
+    #[test]
+    fn only_the_collector_itself_refuses_for_good() {
+        assert!(may_help(&Status::unimplemented("404 by a proxy")));
+        assert!(may_help(&Status::invalid_argument("by a proxy")));
+        assert!(!may_help(&Kind::InvalidArgument.status("by the collector")));
+        assert!(!may_help(&Status::out_of_range("decoded message length too large")));
+        assert!(may_help(&Kind::Corrupted.status("by the collector")));
     }
 
     #[test]

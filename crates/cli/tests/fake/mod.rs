@@ -16,7 +16,10 @@ use lapwing::{
         query_service_server::{QueryService, QueryServiceServer},
     },
 };
-use lapwing_service::{serve::serve, tls};
+use lapwing_service::{
+    serve::{Transport, serve},
+    tls,
+};
 use prost_types::ListValue;
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::{Stream, StreamExt};
@@ -47,7 +50,13 @@ impl Fake {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         let router = Routes::new(QueryServiceServer::new(Answers)).into_axum_router();
-        runtime.spawn(serve(listener, tls, router, stop.clone(), Duration::from_secs(1)));
+        runtime.spawn(serve(
+            listener,
+            Transport { tls, open_to_local: false },
+            router,
+            stop.clone(),
+            Duration::from_secs(1),
+        ));
         Self { port, _stop: stop.drop_guard(), _runtime: runtime }
     }
 

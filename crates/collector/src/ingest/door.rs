@@ -47,6 +47,8 @@ pub struct DoorOptions {
     pub counters: Arc<Counters>,
     /// Cancelled when the journal is broken and the process must end.
     pub fatal: CancellationToken,
+    /// Bytes of the journal at which batches are refused until it is trimmed.
+    pub journal_room: u64,
 }
 
 /// The door.
@@ -126,6 +128,7 @@ impl Door {
     ) -> Result<ResumeResponse, Status> {
         let record = Record::Lease(LeaseRecord { agent_id: agent_id.clone(), epoch });
         let index = self.append(record.encode()).await?;
+        let known_agent = state.epoch().is_some();
         state.lease(epoch);
         entry.durable.send_replace((epoch, state.durable()));
         self.options.processor.nothing(index);
@@ -137,6 +140,7 @@ impl Door {
             positions: state.positions(),
             max_shipment_bytes: self.options.limits.max_message_bytes as u32,
             max_shipments_in_flight: IN_FLIGHT,
+            known_agent,
         })
     }
 
@@ -160,20 +164,30 @@ impl Door {
         let origin = origin.clone();
         check_numbers(caller, &origin, &batch)?;
         let checked = self.check(batch).await?;
-        let entry = self.options.agents.entry(&origin.agent_id);
+        let sender = sender(caller, &origin);
+        let entry = self.options.agents.entry(&sender);
         let (gate, state) = match self.admit(&entry, &origin, &checked.batch).await? {
             Admitted::Next(gate, state) => (gate, state),
             Admitted::Duplicate(durable) => return Ok(Taken { durable, rows: 0, duplicate: true }),
         };
         let door = Arc::clone(self);
         // A caller that goes away must not leave a record that nobody applied.
-        let journaled = tokio::spawn(async move { door.journal(gate, state, &entry, checked).await });
+        let journaled = tokio::spawn(async move { door.journal(gate, state, &entry, sender, checked).await });
         journaled.await.map_err(|error| Kind::Internal.status(error.to_string()))?
     }
 
     /// Waits for room, then reads the batch: what is journaled can be stored.
     async fn check(&self, mut batch: Batch) -> Result<Checked, Status> {
         let limits = &self.options.limits;
+        if self.options.journal.stats().bytes >= self.options.journal_room {
+            // Waiting at the journal itself would hold up the snapshot that lets it be trimmed.
+            return Err(Kind::Overloaded.status_after("the journal is full: the store is behind", DELAY * 4));
+        }
+        if batch.idempotency_key.len() > limits.max_key_bytes {
+            let (actual, limit) = (batch.idempotency_key.len(), limits.max_key_bytes);
+            let text = format!("idempotency_key: it has {actual} bytes, at most {limit} are taken");
+            return Err(Kind::InvalidArgument.status(text));
+        }
         let size = match &batch.payload {
             Some(Payload::Packed(packed)) => packed.uncompressed_size as usize,
             Some(Payload::Rows(_)) => prost::Message::encoded_len(&batch),
@@ -214,7 +228,7 @@ impl Door {
             durable.mark_unchanged();
             let state = Arc::clone(&entry.state).lock_owned().await;
             let admission = match origin.epoch {
-                0 if state.knows_key(&batch.idempotency_key) => Admission::Duplicate,
+                0 if state.knows_key(&batch.idempotency_key, now()) => Admission::Duplicate,
                 0 => Admission::Append,
                 _ => state.admit(origin, &batch.digest),
             };
@@ -245,11 +259,13 @@ impl Door {
         _gate: OwnedRwLockReadGuard<()>,
         mut state: OwnedMutexGuard<Agent>,
         entry: &Entry,
+        sender: String,
         checked: Checked,
     ) -> Result<Taken, Status> {
         let Checked { batch, columns, rows, room } = checked;
         let received_unix_nano = now();
-        let record = Record::Batch(Box::new(BatchRecord { batch: Some(batch.clone()), received_unix_nano }));
+        let record =
+            Record::Batch(Box::new(BatchRecord { batch: Some(batch.clone()), received_unix_nano, sender }));
         let index = self.append(record.encode()).await?;
         state.apply(&batch, received_unix_nano);
         let origin = batch.origin.as_ref().map(|origin| (origin.epoch, origin.sequence)).unwrap_or_default();
@@ -331,6 +347,15 @@ fn check_numbers(caller: &Caller, origin: &Origin, batch: &Batch) -> Result<(), 
         Some(Payload::Rows(_)) => invalid("numbered batches carry packed columns, not rows"),
         None if !batch.digest.is_empty() => invalid("digest: the batch has no payload to vouch for"),
         _ => Ok(()),
+    }
+}
+
+/// Whose state a batch moves. A user and an agent of one name are two, and so are a client without numbers and an agent.
+fn sender(caller: &Caller, origin: &Origin) -> String {
+    match caller {
+        _ if origin.epoch != 0 => origin.agent_id.clone(),
+        Caller::User(name) => format!("user/{name}"),
+        _ => format!("client/{}", origin.agent_id),
     }
 }
 

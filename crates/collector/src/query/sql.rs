@@ -78,6 +78,7 @@ fn value(json: serde_json::Value) -> Value {
         From::Bool(value) => Json::BoolValue(value),
         From::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) if whole.unsigned_abs() > MAX_EXACT => Json::StringValue(whole.to_string()),
+            (None, _) if number.is_u64() => Json::StringValue(number.to_string()),
             (_, Some(value)) => Json::NumberValue(value),
             _ => Json::StringValue(number.to_string()),
         },

@@ -3,7 +3,10 @@
 //! Each tick's points are one record. It stays in memory while the collector takes it; when it was not acknowledged by the next
 //! tick, all that waits is made durable.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use lapwing::{
@@ -12,7 +15,7 @@ use lapwing::{
     v1::{Signal, SourcePosition, source_position::Position},
 };
 use lapwing_spool::{Log, SpoolError};
-use tokio::sync::{Notify, mpsc::Receiver, mpsc::Sender, watch};
+use tokio::sync::{Mutex, Notify, mpsc::Receiver, mpsc::Sender, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{counters::Counters, input::Input};
@@ -22,30 +25,78 @@ pub const SOURCE: &str = "spool";
 /// Bytes read from the spool at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// Appends the points of each tick to the spool, until no more come. Then makes durable what is not acknowledged.
-pub async fn record(
-    mut points: Receiver<MetricColumns>,
+/// The spool of metrics, and word of what is appended.
+#[derive(Debug)]
+pub struct Recording {
     spool: Log,
-    appended: Arc<Notify>,
-    counters: Arc<Counters>,
-) {
+    /// The index that was next when the spool was opened, until the first lease: records from it on are of this process.
+    opened_next: AtomicU64,
+    /// Held over an append, and while records are moved to other indexes.
+    appending: Mutex<()>,
+    appended: Notify,
+}
+
+impl Recording {
+    /// Over an opened spool.
+    pub fn new(spool: Log) -> Self {
+        let opened_next = AtomicU64::new(spool.stats().next);
+        Self { spool, opened_next, appending: Mutex::default(), appended: Notify::new() }
+    }
+
+    /// Makes durable what is not acknowledged.
+    pub async fn flush(&self) {
+        complain("make what waits durable", self.spool.flush().await);
+    }
+}
+
+/// Appends the points of each tick to the spool, until no more come. Then makes durable what is not acknowledged.
+pub async fn record(mut points: Receiver<MetricColumns>, recording: Arc<Recording>, counters: Arc<Counters>) {
+    let spool = &recording.spool;
     let mut dropped = 0;
     while let Some(columns) = points.recv().await {
         let rows = columns.time.rows() as u64;
         if spool.stats().memory_records > 0 {
-            complain("make what waits durable", spool.flush().await);
+            recording.flush().await;
         }
+        let appending = recording.appending.lock().await;
         match spool.append(encode(columns)).await {
             Ok(_) => counters.points_read.add(rows),
             Err(error) => complain("append", Err::<(), _>(error)),
         }
+        drop(appending);
         let stats = spool.stats();
         counters.records_dropped.add(stats.dropped_records.saturating_sub(dropped));
         dropped = stats.dropped_records;
         counters.spool_bytes.set(stats.bytes + stats.memory_bytes);
-        appended.notify_one();
+        recording.appended.notify_one();
     }
-    complain("make what waits durable", spool.flush().await);
+    recording.flush().await;
+}
+
+/// Makes sure that no record has an index below `next`, the one the collector wants. Those of this process that have one, since the state of an
+/// earlier one was lost, get new ones; older ones are what the collector holds.
+///
+/// # Errors
+/// As the spool's.
+pub async fn carry_over(recording: &Recording, next: u64) -> Result<(), SpoolError> {
+    let Recording { spool, opened_next, appending, .. } = recording;
+    let _appending = appending.lock().await;
+    // Later leases find what was shipped under its index already.
+    let mut from = opened_next.swap(u64::MAX, Ordering::Relaxed);
+    let mut own = Vec::new();
+    if from < next {
+        loop {
+            let records = spool.read(from, READ_BYTES).await?;
+            let Some(last) = records.last() else { break };
+            from = last.index + 1;
+            own.extend(records.into_iter().filter(|record| record.index < next).map(|record| record.payload));
+        }
+    }
+    spool.advance(next).await?;
+    for payload in own {
+        spool.append(payload).await?;
+    }
+    Ok(())
 }
 
 fn complain<T>(action: &str, result: Result<T, SpoolError>) {
@@ -71,13 +122,8 @@ fn decode(record: &Bytes) -> Option<MetricColumns> {
 }
 
 /// Hands records on to the pipeline, from the first one that the collector does not hold, until `stop`.
-pub async fn replay(
-    spool: Log,
-    from: u64,
-    appended: Arc<Notify>,
-    out: Sender<Vec<Input>>,
-    stop: CancellationToken,
-) {
+pub async fn replay(recording: Arc<Recording>, from: u64, out: Sender<Vec<Input>>, stop: CancellationToken) {
+    let Recording { spool, appended, .. } = &*recording;
     let mut next = from;
     loop {
         let records = tokio::select! {
@@ -115,10 +161,10 @@ pub async fn replay(
 }
 
 /// Gives up what the collector holds.
-pub async fn trim(spool: Log, mut durable: watch::Receiver<u64>) {
+pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>) {
     while durable.changed().await.is_ok() {
         let next = *durable.borrow_and_update();
-        complain("trim", spool.trim(next.saturating_sub(1)).await);
+        complain("trim", recording.spool.trim(next.saturating_sub(1)).await);
     }
 }
 
@@ -138,4 +184,50 @@ pub fn next_record(held: &[SourcePosition]) -> u64 {
         _ => None,
     };
     held.iter().find_map(index).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use lapwing_spool::{Options, sim::SimDisk};
+
+    use super::*;
+
+    fn recording(disk: &SimDisk) -> Recording {
+        let options = Options { memory_bytes: 1 << 20, ..Options::default() };
+        Recording::new(Log::on(Box::new(disk.clone()), "sim".as_ref(), options).unwrap().0)
+    }
+
+    async fn payloads(recording: &Recording, from: u64) -> Vec<(u64, Bytes)> {
+        let records = recording.spool.read(from, 1 << 20).await.unwrap();
+        records.into_iter().map(|record| (record.index, record.payload)).collect()
+    }
+
+    #[tokio::test]
+    async fn points_recorded_before_the_lease_outlive_a_state_directory_that_is_behind() {
+        let recording = recording(&SimDisk::default());
+        for payload in ["a", "b"] {
+            recording.spool.append(payload.into()).await.unwrap();
+        }
+        carry_over(&recording, 100).await.unwrap();
+        assert_eq!(payloads(&recording, 100).await, [(100, "a".into()), (101, "b".into())]);
+        carry_over(&recording, 101).await.unwrap();
+        assert_eq!(
+            payloads(&recording, 101).await,
+            [(101, "b".into())],
+            "what the collector holds is not moved"
+        );
+    }
+
+    #[tokio::test]
+    async fn records_of_an_earlier_process_that_the_collector_holds_do_not_come_back() {
+        let disk = SimDisk::default();
+        let earlier = recording(&disk);
+        earlier.spool.append("old".into()).await.unwrap();
+        earlier.flush().await;
+        drop(earlier);
+        let recording = recording(&disk);
+        recording.spool.append("new".into()).await.unwrap();
+        carry_over(&recording, 2).await.unwrap();
+        assert_eq!(payloads(&recording, 1).await, [(2, "new".into())]);
+    }
 }

@@ -81,8 +81,8 @@ impl AsRawFd for TailedFile {
 }
 
 impl TailedFile {
-    /// Opens a regular file at its beginning. `None` for what is no regular file.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+    /// Opens a regular file at its beginning; its lines and positions call it `name`. `None` for what is no regular file.
+    pub(super) fn open(path: &Path, name: &Path) -> io::Result<Option<Self>> {
         // A pipe or device must not block the open.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -94,8 +94,8 @@ impl TailedFile {
             file,
             key: about.identity.key(),
             identity: about.identity,
-            path: path.to_owned(),
-            source: path.to_string_lossy().into_owned().into(),
+            path: name.to_owned(),
+            source: name.to_string_lossy().into_owned().into(),
             generation: 0,
             offset: 0,
             searched: 0,
@@ -162,6 +162,19 @@ impl TailedFile {
     /// The name it was found under first.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// No line ends between what was given out and here.
+    pub(super) fn searched(&self) -> u64 {
+        self.searched
+    }
+
+    /// Whether its name leads to it, or can't be looked at: a scan that could not read a directory is no news of a file.
+    pub(super) fn may_still_have_its_name(&self) -> bool {
+        match About::of_path(&self.path) {
+            Ok(about) => about.identity == self.identity,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Whether no name at all leads to it.
@@ -241,8 +254,10 @@ impl TailedFile {
         if line.is_empty() || size < self.offset {
             return Ok(None);
         }
-        let truncated = size - self.offset > bounds.max_line as u64;
-        self.go_to(size)?;
+        // Should it have been ended meanwhile, it is a line like any other.
+        let taken = memchr(b'\n', &line).map_or(size - self.offset, |end| end as u64 + 1);
+        let truncated = taken > bounds.max_line as u64 + 1;
+        self.go_to(self.offset + taken)?;
         self.give(cut_line(&line, bounds.max_line), 1, truncated, false).map(Some)
     }
 
@@ -296,7 +311,8 @@ impl TailedFile {
 
 /// A line cut to the limit and given an end; not inside a character when it is UTF-8.
 fn cut_line(line: &[u8], max_line: usize) -> Bytes {
-    let mut line = &line[..line.len().min(max_line)];
+    let end = memchr(b'\n', line).unwrap_or(line.len());
+    let mut line = &line[..end.min(max_line)];
     if let Err(error) = std::str::from_utf8(line)
         && error.error_len().is_none()
     {
@@ -331,7 +347,7 @@ mod tests {
         }
 
         fn open(&self) -> TailedFile {
-            TailedFile::open(&self.path).unwrap().unwrap()
+            TailedFile::open(&self.path, &self.path).unwrap().unwrap()
         }
     }
 
@@ -440,6 +456,21 @@ mod tests {
     }
 
     #[test]
+    fn a_last_line_that_nobody_ends_is_given_out_when_the_file_is_closed_and_one_that_was_ended_is_one_line()
+    {
+        let case = Case::new(b"one\nlast");
+        let mut file = case.open();
+        read_all(&mut file);
+        let Some(Step::Lines { data, rows: 1, .. }) = file.unfinished_line(BOUNDS).unwrap() else { panic!() };
+        assert_eq!(&data[..], b"last\n");
+        assert!(file.unfinished_line(BOUNDS).unwrap().is_none());
+        case.append(b"more\nand\n");
+        let Some(Step::Lines { data, rows: 1, .. }) = file.unfinished_line(BOUNDS).unwrap() else { panic!() };
+        assert_eq!(&data[..], b"more\n");
+        assert_eq!(read_all(&mut file), b"and\n");
+    }
+
+    #[test]
     fn starting_at_the_end_leaves_out_whole_lines_only() {
         let case = Case::new(b"old\nhalf");
         let mut file = case.open();
@@ -460,6 +491,6 @@ mod tests {
             0,
         )
         .unwrap();
-        assert!(TailedFile::open(&path).unwrap().is_none());
+        assert!(TailedFile::open(&path, &path).unwrap().is_none());
     }
 }

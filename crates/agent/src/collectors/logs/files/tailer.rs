@@ -46,7 +46,7 @@ pub struct Tailer {
 }
 
 impl Tailer {
-    /// Starts reading. `held` is what the collector holds of this agent's sources; what is read goes to `out`, which closes
+    /// Starts reading. `held` is what the collector holds of this agent's sources; at the `first_start` it never knew the agent. What is read goes to `out`, which closes
     /// when the tailer was stopped.
     ///
     /// # Errors
@@ -55,6 +55,7 @@ impl Tailer {
         config: FilesConfig,
         max_rows: u32,
         held: Vec<SourcePosition>,
+        first_start: bool,
         counters: Arc<Counters>,
         out: Sender<Vec<Input>>,
     ) -> io::Result<Self> {
@@ -65,7 +66,6 @@ impl Tailer {
         let stop = Arc::new(AtomicBool::new(false));
         let tailer = Self { stop: Arc::clone(&stop), waker: watch.waker() };
         let bounds = Bounds { max_line: config.max_line_bytes, max_rows: max_rows.max(1) };
-        let first_start = held.is_empty();
         let held = held.into_iter().filter_map(Held::new).map(|held| (held.key.clone(), held)).collect();
         let run = Run {
             config,
@@ -127,7 +127,7 @@ struct Closed;
 struct Run {
     config: FilesConfig,
     bounds: Bounds,
-    /// The collector held nothing of this agent.
+    /// The collector never knew this agent.
     first_start: bool,
     held: HashMap<String, Held>,
     watch: Watch,
@@ -290,13 +290,17 @@ impl Run {
         self.scan()?;
         self.first_start = false;
         self.config.start_at = StartAt::Beginning;
-        for held in std::mem::take(&mut self.held).into_values() {
-            if !self.config.globs.matches(&held.path) {
-                continue;
-            }
-            match find_in_directory(&held) {
-                Found::At(path) => self.open(&path, Some(&held.position), true)?,
-                Found::Gone => self.forget(&held)?,
+        let wanted = |held: &&Held| self.config.globs.matches(&held.path);
+        let rest: Vec<(String, Found)> = self
+            .held
+            .values()
+            .filter(wanted)
+            .map(|held| (held.key.clone(), find_in_directory(held)))
+            .collect();
+        for (key, found) in rest {
+            match found {
+                Found::At(path) => self.open(&key, &path, true)?,
+                Found::Gone => self.forget(&key)?,
                 Found::Unknown => {}
             }
         }
@@ -304,10 +308,11 @@ impl Run {
     }
 
     /// A file that is gone has nothing to be read again.
-    fn forget(&mut self, held: &Held) -> Result<(), Closed> {
+    fn forget(&mut self, key: &str) -> Result<(), Closed> {
+        let Some(held) = self.held.remove(key) else { return Ok(()) };
         tracing::info!("{}: is gone; what was not read of it is lost", held.path.display());
         self.send(Input::Position(SourcePosition {
-            source: held.key.clone(),
+            source: held.key,
             display_name: held.path.to_string_lossy().into_owned(),
             closed: true,
             position: Some(Position::File(held.position)),
@@ -325,9 +330,11 @@ impl Run {
                 continue;
             }
             let key = about.identity.key();
-            if !self.files.contains_key(&key) {
-                let held = self.held.remove(&key);
-                self.open(&path, held.as_ref().map(|held| &held.position), false)?;
+            match self.files.get(&key) {
+                // No event may have come: the queue overflowed, or another machine wrote to it.
+                Some(file) if file.searched() != about.size => self.heat(key.clone()),
+                Some(_) => {}
+                None => self.open(&key, &path, false)?,
             }
             present.insert(key);
         }
@@ -343,12 +350,21 @@ impl Run {
         Ok(())
     }
 
-    fn open(&mut self, path: &Path, held: Option<&FilePosition>, gone: bool) -> Result<(), Closed> {
-        let opened = TailedFile::open(path).and_then(|file| {
+    /// Opens the file `key` at `path`; what the collector holds of it stays known until it is open.
+    fn open(&mut self, key: &str, path: &Path, gone: bool) -> Result<(), Closed> {
+        let held = self.held.get(key);
+        // A file that was rotated away keeps the name it is known by.
+        let name = held.filter(|_| gone).map_or(path, |held| &held.path);
+        let opened = TailedFile::open(path, name).and_then(|file| {
             let Some(mut file) = file else { return Ok(None) };
-            self.place(&mut file, held)?;
+            if file.key() != key {
+                // Another file has the name by now: the next scan takes it.
+                return Ok(None);
+            }
+            self.place(&mut file, held.map(|held| &held.position))?;
             Ok(Some(file))
         });
+        let is_new = held.is_none();
         let mut file = match opened {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
@@ -363,13 +379,13 @@ impl Run {
         };
         self.complained.remove(path);
         file.gone_since = gone.then(Instant::now);
-        let key = file.key().to_owned();
-        if held.is_none() {
+        self.held.remove(key);
+        if is_new {
             // From here on a restart knows where this file began to be read.
             self.send(Input::Position(file.position(false)))?;
         }
-        self.hot.push(key.clone());
-        self.files.insert(key, file);
+        self.hot.push(key.to_owned());
+        self.files.insert(key.to_owned(), file);
         Ok(())
     }
 
@@ -405,7 +421,7 @@ impl Run {
     fn close_gone(&mut self, present: &HashSet<String>) -> Result<(), Closed> {
         let mut quiet = Vec::new();
         for (key, file) in &mut self.files {
-            if present.contains(key) {
+            if present.contains(key) || file.may_still_have_its_name() {
                 file.gone_since = None;
                 continue;
             }
@@ -434,7 +450,12 @@ impl Run {
             Ok(None) => {}
             Err(error) => self.complain(key, &error),
         }
-        self.files.remove(key);
+        if let Some(file) = self.files.remove(key)
+            && !file.is_unlinked()
+        {
+            // Should it get its name back, it goes on from here.
+            self.held.extend(Held::new(file.position(false)).map(|held| (held.key.clone(), held)));
+        }
         self.send(Input::Position(position))
     }
 
