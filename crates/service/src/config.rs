@@ -1,7 +1,7 @@
 //! Reading a config file: TOML, `${ENV}` in strings, unknown keys refused, all mistakes reported at once.
 //!
 //! A program asks a [`Section`] for each key it knows, with the type it wants. Whatever is wrong is noted with file, line, key,
-//! what was found and what was expected, and reading goes on with a default; [`Reader::finish`] then tells all of it.
+//! what was found and what was expected, and reading goes on with a default; [`Reader::read`] then tells all of it.
 
 mod section;
 
