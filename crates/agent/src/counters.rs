@@ -2,33 +2,9 @@
 //!
 //! Once everything has settled: read = acknowledged + dead + in flight, per signal.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::{Mutex, PoisonError};
 
-use lapwing_service::metrics::Page;
-
-/// A count that only grows, or a level.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    /// Sets a level.
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-
-    /// The count.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
+use lapwing_service::metrics::{Count, Page};
 
 /// The agent's counts.
 #[derive(Debug, Default)]

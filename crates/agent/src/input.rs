@@ -35,9 +35,3 @@ pub struct LineRun {
     /// Up to where the file is read with them.
     pub position: SourcePosition,
 }
-
-/// Nanoseconds since the Unix epoch; 0 on a clock that is before it.
-pub fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}

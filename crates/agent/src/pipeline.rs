@@ -180,11 +180,9 @@ impl Pipeline {
     /// Whether a batch is to leave now.
     fn is_due(&self) -> bool {
         let Some(since) = self.open.since() else { return false };
-        let waited = since.elapsed();
-        let due = match self.shipments.len() {
-            0 => true,
-            _ => self.open.is_full() || waited >= self.options.flush_interval,
-        };
+        let due = self.shipments.is_empty()
+            || self.open.is_full()
+            || since.elapsed() >= self.options.flush_interval;
         due && self.shipments.len() < self.options.in_flight
     }
 

@@ -1,27 +1,9 @@
 //! What became of each batch and request, counted.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use lapwing::status::Kind;
-use lapwing_service::metrics::Page;
+use lapwing_service::metrics::{Count, Page};
 use lapwing_spool::Stats;
 use lapwing_store::tables::TablesStats;
-
-/// A count that only grows.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    /// The count.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
 
 /// The collector's counts.
 #[derive(Debug, Default)]

@@ -158,40 +158,23 @@ fn an_expired_token_is_refused_with_a_reason() -> Result<()> {
         token_secret: Some("0123456789abcdef0123456789abcdef"),
         ..RigOptions::default()
     })?;
-    let ask = |ttl: &str| -> Result<(Option<i32>, String)> {
-        let token = Command::new(binary("lapwing")?)
-            .args(["token", "create", "--user", "me", "--ttl", ttl])
-            .env("JWT_SECRET", "0123456789abcdef0123456789abcdef")
-            .output()?;
+    let ask = |token: &str| -> Result<(Option<i32>, String)> {
+        let endpoint = format!("https://{}", rig.grpc);
         let output = Command::new(binary("lapwing")?)
-            .args([
-                "query",
-                "--endpoint",
-                &format!("https://{}", rig.grpc),
-                "--ca",
-                &rig.cert("ca.pem"),
-                "SELECT 1",
-            ])
-            .env("LAPWING_TOKEN", String::from_utf8(token.stdout)?.trim())
+            .args(["query", "--endpoint", &endpoint, "--ca", &rig.cert("ca.pem"), "SELECT 1"])
+            .env("LAPWING_TOKEN", token)
             .output()?;
         Ok((output.status.code(), String::from_utf8(output.stderr)?))
     };
-    assert_eq!(ask("1h")?.0, Some(0));
+    let good = Command::new(binary("lapwing")?)
+        .args(["token", "create", "--user", "me", "--ttl", "1h"])
+        .env("JWT_SECRET", "0123456789abcdef0123456789abcdef")
+        .output()?;
+    assert_eq!(ask(String::from_utf8(good.stdout)?.trim())?.0, Some(0));
     // Signed with the right secret, and long over.
     let token = expired_token()?;
-    let output = Command::new(binary("lapwing")?)
-        .args([
-            "query",
-            "--endpoint",
-            &format!("https://{}", rig.grpc),
-            "--ca",
-            &rig.cert("ca.pem"),
-            "SELECT 1",
-        ])
-        .env("LAPWING_TOKEN", &token)
-        .output()?;
-    let told = String::from_utf8(output.stderr)?;
-    assert_eq!(output.status.code(), Some(4), "{told}");
+    let (code, told) = ask(&token)?;
+    assert_eq!(code, Some(4), "{told}");
     assert!(told.contains("expired") && !told.contains(&token), "{told}");
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod logs;
 pub mod metrics;

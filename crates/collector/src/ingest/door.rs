@@ -11,6 +11,7 @@ use lapwing::{
     status::Kind,
     v1::{Batch, Codec, Origin, ResumeRequest, ResumeResponse, batch::Payload},
 };
+use lapwing_service::clock::now;
 use lapwing_spool::{Log, SpoolError};
 use lapwing_store::rows::{self, About};
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
@@ -375,9 +376,4 @@ pub fn about(batch: &Batch, journal_index: u64) -> About {
     let agent = batch.origin.as_ref().map(|origin| origin.agent_id.clone()).unwrap_or_default();
     let resource = batch.resource.clone().unwrap_or_default().attributes.into_iter().collect();
     About { agent, resource, journal_index }
-}
-
-fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use lapwing::v1::{FilePosition, SourcePosition, source_position::Position};
+use lapwing_service::clock::now;
 use tokio::sync::mpsc::Sender;
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     counters::Counters,
-    input::{Input, LineRun, now},
+    input::{Input, LineRun},
 };
 
 /// A file that did not grow for this long is watched instead of polled.
@@ -289,7 +290,6 @@ impl Run {
     fn first_scan(&mut self) -> Result<(), Closed> {
         self.scan()?;
         self.first_start = false;
-        self.config.start_at = StartAt::Beginning;
         let wanted = |held: &&Held| self.config.globs.matches(&held.path);
         let rest: Vec<(String, Found)> = self
             .held
@@ -438,25 +438,21 @@ impl Run {
     }
 
     fn close(&mut self, key: &str) -> Result<(), Closed> {
-        let Some(mut file) = self.files.remove(key) else { return Ok(()) };
         self.hot.retain(|hot| hot != key);
         self.unwatched.remove(key);
-        let last = file.unfinished_line(self.bounds);
-        let position = file.position(true);
-        tracing::debug!("{}: closed (deleted: {})", file.path().display(), file.is_unlinked());
-        self.files.insert(key.to_owned(), file);
-        match last {
+        let Some(file) = self.files.get_mut(key) else { return Ok(()) };
+        match file.unfinished_line(self.bounds) {
             Ok(Some(step)) => self.take(key, step)?,
             Ok(None) => {}
             Err(error) => self.complain(key, &error),
         }
-        if let Some(file) = self.files.remove(key)
-            && !file.is_unlinked()
-        {
+        let Some(file) = self.files.remove(key) else { return Ok(()) };
+        tracing::debug!("{}: closed (deleted: {})", file.path().display(), file.is_unlinked());
+        if !file.is_unlinked() {
             // Should it get its name back, it goes on from here.
             self.held.extend(Held::new(file.position(false)).map(|held| (held.key.clone(), held)));
         }
-        self.send(Input::Position(position))
+        self.send(Input::Position(file.position(true)))
     }
 
     fn complain(&self, key: &str, error: &io::Error) {

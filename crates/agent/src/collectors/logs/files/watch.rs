@@ -89,24 +89,13 @@ impl Watch {
 
     /// Waits for an event, the waker, or `limit`.
     pub(super) fn wait(&mut self, limit: Duration) -> io::Result<Woken> {
-        let mut sources =
-            [PollFd::new(&self.queue, PollFlags::IN), PollFd::new(&*self.waker.0, PollFlags::IN)];
-        let limit = limit.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut sources, Some(&limit)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        poll_for(&[&self.queue, &*self.waker.0], limit)?;
         self.read()
     }
 
     /// Waits for the waker or `limit`; events stay in the queue, where equal ones are merged.
     pub(super) fn pause(&self, limit: Duration) -> io::Result<()> {
-        let mut sources = [PollFd::new(&*self.waker.0, PollFlags::IN)];
-        let limit = limit.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut sources, Some(&limit)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        poll_for(&[&*self.waker.0], limit)
     }
 
     /// What is in the queue now.
@@ -128,5 +117,16 @@ impl Watch {
                 woken.names_changed = true;
             }
         }
+    }
+}
+
+/// Waits until one of them can be read, or for `limit`.
+fn poll_for(sources: &[&OwnedFd], limit: Duration) -> io::Result<()> {
+    let mut sources: Vec<PollFd<'_>> =
+        sources.iter().map(|source| PollFd::new(*source, PollFlags::IN)).collect();
+    let limit = limit.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+    match poll(&mut sources, Some(&limit)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

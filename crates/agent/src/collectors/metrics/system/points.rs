@@ -5,7 +5,7 @@ use lapwing::{
     v1::MetricKind,
 };
 
-use crate::input::now;
+use lapwing_service::clock::now;
 
 /// Points of one moment.
 #[derive(Debug)]
