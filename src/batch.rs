@@ -11,6 +11,9 @@ use crate::{
     v1::{self, Codec, Signal, batch::Payload},
 };
 
+/// `Batch.dropped_cause` of a batch whose rows were refused for good and set aside by the agent.
+pub const DEAD_LETTER: &str = "dead_letter";
+
 /// Why a batch can't be unpacked.
 #[derive(Debug, Error)]
 pub enum BatchError {

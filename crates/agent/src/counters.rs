@@ -1,6 +1,6 @@
 //! What became of each event, counted by cause.
 //!
-//! Once everything has settled: read = acknowledged + dead + in flight, per signal.
+//! Once everything has settled: read = acknowledged + dead letters + dropped.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +25,8 @@ pub struct Counters {
     pub points_read: Count,
     /// Records of metric points that had to go because the spool was full.
     pub records_dropped: Count,
+    /// Metric points that are missing for it, or because their record was damaged.
+    pub points_dropped: Count,
     /// Bytes of metric points in memory and on the disk that are not acknowledged.
     pub spool_bytes: Count,
     /// Events handed to the transport.
@@ -81,6 +83,7 @@ impl Counters {
             ("sent", self.events_sent.get()),
             ("acknowledged", self.events_acknowledged.get()),
             ("dead_letter", self.events_dead.get()),
+            ("dropped", self.points_dropped.get()),
         ];
         page.counters("lapwing_agent_events_total", "Events by what became of them.", "cause", &events);
         let read = [("logs", self.lines_read.get()), ("metrics", self.points_read.get())];

@@ -89,6 +89,8 @@ pub struct Pipeline {
     sequence: u64,
     /// Log events in flight.
     held: usize,
+    /// All batches up to this one are durable.
+    acknowledged: u64,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -120,6 +122,7 @@ impl Pipeline {
             shipments: JoinSet::new(),
             sequence: 0,
             held: 0,
+            acknowledged: 0,
         }
     }
 
@@ -221,6 +224,8 @@ impl Pipeline {
             positions,
             payload: packed.map(Payload::Packed),
             idempotency_key: String::new(),
+            dropped_cause: String::new(),
+            acknowledged_sequence: self.acknowledged,
         }
     }
 
@@ -236,7 +241,8 @@ impl Pipeline {
     ) -> Result<(), End> {
         let (shipment, answer) = done.map_err(|error| End::Broken(format!("a shipment's task: {error}")))?;
         match answer {
-            Ok(_) => {
+            Ok(response) => {
+                self.acknowledged = self.acknowledged.max(response.durable_sequence);
                 self.acknowledged(&shipment.batch);
                 Ok(())
             }
@@ -250,8 +256,7 @@ impl Pipeline {
         self.counters.bytes_acknowledged.add(bytes as u64);
         self.counters.batches_acknowledged.add(1);
         self.release(batch);
-        let next = recorder::next_record(&batch.positions);
-        if next > 0 {
+        if let Some(next) = recorder::next_record(&batch.positions) {
             self.spool_durable.send_replace(next);
         }
     }
@@ -283,7 +288,12 @@ impl Pipeline {
         self.counters.events_dead.add(packed(batch).map_or(0, |packed| u64::from(packed.rows)));
         self.release(batch);
         // Its number must not stay empty: what comes behind it waits for it.
-        let empty = Batch { payload: None, digest: Bytes::new(), ..batch.clone() };
+        let empty = Batch {
+            payload: None,
+            digest: Bytes::new(),
+            dropped_cause: batch::DEAD_LETTER.to_owned(),
+            ..batch.clone()
+        };
         self.send(Shipment { batch: Arc::new(empty) });
         Ok(())
     }

@@ -52,8 +52,8 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     shared.counters.leases.add(1);
     shared.counters.set_shipping();
     tracing::info!("lease taken, {} sources are known to the collector", lease.positions.len());
-    let next_record = recorder::next_record(&lease.positions).max(1);
-    recorder::carry_over(&shared.recording, next_record).await.map_err(io::Error::other)?;
+    let held = recorder::Held::new(&lease.positions);
+    recorder::carry_over(&shared.recording, &held).await.map_err(io::Error::other)?;
 
     let (input, inputs) = mpsc::channel(QUEUE);
     let options = options(&shared.config, epoch, &lease);
@@ -68,7 +68,8 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
         }
         None => None,
     };
-    let replay = recorder::replay(Arc::clone(&shared.recording), next_record, input, reading.clone());
+    let counters = Arc::clone(&shared.counters);
+    let replay = recorder::replay(Arc::clone(&shared.recording), held, input, counters, reading.clone());
     tokio::spawn(replay);
     tokio::spawn(recorder::trim(Arc::clone(&shared.recording), trimmed));
     let shipper = shared.transport.shipper(options.in_flight);

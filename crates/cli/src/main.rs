@@ -20,6 +20,7 @@ mod tail;
 mod time;
 mod token;
 mod up;
+mod why;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ enum Command {
     Up(up::Args),
     Query(query::Args),
     Tail(tail::Args),
+    Why(why::Args),
     Doctor(doctor::Args),
     Token(token::Args),
     Certs(certs::Args),
@@ -63,6 +65,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Up(args) => up::run(&args).await,
         Command::Query(args) => query::run(&args).await,
         Command::Tail(args) => tail::run(&args).await,
+        Command::Why(args) => why::run(&args).await,
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Token(args) => token::run(&args),
         Command::Certs(args) => certs::run(&args),

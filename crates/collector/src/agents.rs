@@ -17,7 +17,10 @@ use lapwing::{
 use prost::Message;
 use tokio::sync::watch;
 
-use crate::journal::{AgentRecord, KeyRecord, Record, SnapshotRecord};
+use crate::{
+    accounts::{Accounts, SourceRows},
+    journal::{AgentRecord, KeyRecord, Record, SnapshotRecord},
+};
 
 /// A batch may be this many numbers ahead of the next one.
 pub const WINDOW: u64 = 16;
@@ -55,6 +58,7 @@ pub struct Agent {
     positions: BTreeMap<String, SourcePosition>,
     keys: HashMap<String, u64>,
     key_order: VecDeque<String>,
+    accounts: Accounts,
 }
 
 impl Agent {
@@ -106,15 +110,20 @@ impl Agent {
         if self.epochs.len() > EPOCHS {
             self.epochs.pop_front();
         }
+        // The answer to a lease tells the agent what is durable.
+        self.accounts.confirm(u64::MAX);
         self.durable = 0;
         self.digests.clear();
     }
 
-    /// A batch is durable.
-    pub fn apply(&mut self, batch: &Batch, received: u64) {
+    /// A batch is durable, with so many rows of each source.
+    pub fn apply(&mut self, batch: &Batch, rows: &[SourceRows], received: u64) {
         let origin = batch.origin.clone().unwrap_or_default();
         if origin.epoch != 0 {
             self.lease(origin.epoch);
+        }
+        self.accounts.book(batch, rows, &self.positions, received);
+        if origin.epoch != 0 {
             self.durable = origin.sequence;
             self.digests.push_back(batch.digest.clone());
             if self.digests.len() > DIGESTS {
@@ -166,6 +175,11 @@ impl Agent {
         self.positions.values().cloned().collect()
     }
 
+    /// What became of the events of each source.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     fn record(&self, agent_id: &str) -> AgentRecord {
         let key = |key: &String| KeyRecord {
             key: key.clone(),
@@ -178,6 +192,7 @@ impl Agent {
             digests: self.digests.iter().cloned().collect(),
             positions: self.positions(),
             keys: self.key_order.iter().map(key).collect(),
+            accounts: Some(self.accounts.record()),
         }
     }
 }
@@ -188,6 +203,7 @@ impl From<AgentRecord> for Agent {
             epochs: record.epochs.into(),
             durable: record.durable,
             digests: record.digests.into(),
+            accounts: record.accounts.unwrap_or_default().into(),
             ..Self::default()
         };
         record.positions.into_iter().for_each(|position| agent.moved(position));
@@ -221,12 +237,21 @@ impl Agents {
         Arc::clone(entries.entry(agent_id.to_owned()).or_default())
     }
 
+    /// The entries of all agents, and of all clients that keep no numbers.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
     /// Applies a record of the journal, at start.
     pub async fn replay(&self, record: &Record) {
         match record {
             Record::Batch(record) => {
                 let Some(batch) = &record.batch else { return };
-                self.entry(&record.sender).state.lock().await.apply(batch, record.received_unix_nano);
+                self.entry(&record.sender).state.lock().await.apply(
+                    batch,
+                    &record.rows,
+                    record.received_unix_nano,
+                );
             }
             Record::Lease(lease) => self.entry(&lease.agent_id).state.lock().await.lease(lease.epoch),
             Record::Snapshot(snapshot) => {
@@ -285,7 +310,7 @@ mod tests {
         agent.lease(7);
         assert_eq!(agent.admit(&origin(7, 1), &"x".into()), Admission::Append);
         assert_eq!(agent.admit(&origin(7, 2), &"y".into()), Admission::Early);
-        agent.apply(&batch(7, 1, "x"), 0);
+        agent.apply(&batch(7, 1, "x"), &[], 0);
         assert_eq!(agent.admit(&origin(7, 1), &"x".into()), Admission::Duplicate);
         assert_eq!(refused(&agent.admit(&origin(7, 1), &"other".into())), Some(Kind::Conflict));
         assert_eq!(agent.admit(&origin(7, 2), &"y".into()), Admission::Append);
@@ -309,7 +334,7 @@ mod tests {
     fn an_old_duplicate_is_known_by_its_number_alone() {
         let mut agent = Agent::default();
         agent.lease(7);
-        (1..=200).for_each(|sequence| agent.apply(&batch(7, sequence, "x"), 0));
+        (1..=200).for_each(|sequence| agent.apply(&batch(7, sequence, "x"), &[], 0));
         assert_eq!(agent.admit(&origin(7, 3), &"whatever".into()), Admission::Duplicate);
         assert_eq!(refused(&agent.admit(&origin(7, 137), &"other".into())), Some(Kind::Conflict));
     }
@@ -325,10 +350,10 @@ mod tests {
         };
         let with = |sequence, position| Batch { positions: vec![position], ..batch(7, sequence, "x") };
         agent.lease(7);
-        agent.apply(&with(1, position(10, false)), 0);
-        agent.apply(&with(2, position(20, false)), 0);
+        agent.apply(&with(1, position(10, false)), &[], 0);
+        agent.apply(&with(2, position(20, false)), &[], 0);
         assert_eq!(agent.positions(), [position(20, false)]);
-        agent.apply(&with(3, position(20, true)), 0);
+        agent.apply(&with(3, position(20, true)), &[], 0);
         assert_eq!(agent.positions(), []);
     }
 
@@ -336,12 +361,12 @@ mod tests {
     fn a_key_is_remembered_for_a_day() {
         let mut agent = Agent::default();
         let keyed = |key: &str| Batch { idempotency_key: key.to_owned(), ..Batch::default() };
-        agent.apply(&keyed("a"), 1);
+        agent.apply(&keyed("a"), &[], 1);
         assert!(agent.knows_key("a", 2));
         assert!(!agent.knows_key("a", KEY_AGE + 2));
-        agent.apply(&keyed("b"), KEY_AGE);
+        agent.apply(&keyed("b"), &[], KEY_AGE);
         assert!(agent.knows_key("a", KEY_AGE) && agent.knows_key("b", KEY_AGE));
-        agent.apply(&keyed("c"), KEY_AGE + 2);
+        agent.apply(&keyed("c"), &[], KEY_AGE + 2);
         assert!(
             !agent.knows_key("a", 3) && agent.knows_key("b", 3),
             "what is too old is forgotten, not only hidden"
@@ -354,8 +379,8 @@ mod tests {
         let mut state = Agent::default();
         state.lease(7);
         state.lease(8);
-        state.apply(&batch(8, 1, "x"), 0);
-        state.apply(&Batch { idempotency_key: "k".to_owned(), ..Batch::default() }, 5);
+        state.apply(&batch(8, 1, "x"), &[], 0);
+        state.apply(&Batch { idempotency_key: "k".to_owned(), ..Batch::default() }, &[], 5);
         *agents.entry("a").state.lock().await = state.clone();
         let again = Agents::default();
         for snapshot in agents.snapshot().await {

@@ -29,6 +29,7 @@ use crate::{
     http,
     ingest::{Door, DoorOptions, IngestService, about},
     journal::Record,
+    ledger::Books,
     processor::Processor,
     query::QueryService,
 };
@@ -63,14 +64,14 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         );
         journal.advance(next).await?;
     }
-    let agents = Agents::default();
+    let agents = Arc::new(Agents::default());
     let first = journal.stats().first.max(1);
     let processor =
         Processor::start(config.workers, first.min(next), Arc::clone(&tables), Arc::clone(&counters))?;
     replay(&journal, first.min(next), next, &agents, &processor).await?;
     let door = Arc::new(Door::new(DoorOptions {
         journal: journal.clone(),
-        agents,
+        agents: Arc::clone(&agents),
         processor,
         limits: Limits::default(),
         counters: Arc::clone(&counters),
@@ -78,7 +79,9 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         // The rest is for leases and snapshots: without a snapshot nothing could be trimmed.
         journal_room: config.journal_max_bytes / 4 * 3,
     }));
-    let engine = Arc::new(Engine::new(Arc::clone(&tables), config.queries.clone())?);
+    let engine =
+        Engine::new(Arc::clone(&tables), config.queries.clone())?.with_ledger(Arc::new(Books(agents)));
+    let engine = Arc::new(engine);
     let access = Access::new(config.auth.clone());
     let api = http::Api {
         engine: Arc::clone(&engine),

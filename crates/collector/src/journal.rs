@@ -5,6 +5,8 @@ use lapwing::v1::{Batch, SourcePosition};
 use prost::Message;
 use thiserror::Error;
 
+use crate::accounts::{AccountsRecord, SourceRows};
+
 /// A record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
@@ -28,6 +30,9 @@ pub struct BatchRecord {
     /// Whose state it moves.
     #[prost(string, tag = "3")]
     pub sender: String,
+    /// Its rows by source.
+    #[prost(message, repeated, tag = "4")]
+    pub rows: Vec<SourceRows>,
 }
 
 /// A lease.
@@ -70,6 +75,9 @@ pub struct AgentRecord {
     /// Idempotency keys.
     #[prost(message, repeated, tag = "6")]
     pub keys: Vec<KeyRecord>,
+    /// Its books.
+    #[prost(message, optional, tag = "7")]
+    pub accounts: Option<AccountsRecord>,
 }
 
 /// An idempotency key.

@@ -14,7 +14,9 @@ pub mod access;
 
 pub mod ingest;
 
+pub mod accounts;
 pub mod agents;
+pub mod ledger;
 
 pub mod journal;
 

@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod http;
+pub mod ledger;
 pub mod line;
 pub mod oracle;
 pub mod process;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, process::Command, thread, time::Duration};
 
 use anyhow::Result;
-use lapwing_e2e::{Rig, RigOptions, Verdict, Writer, http, oracle, rig::PATIENCE, wait};
+use lapwing_e2e::{Rig, RigOptions, Verdict, Writer, http, ledger, oracle, rig::PATIENCE, wait};
 
 /// Pauses between kills in milliseconds: irregular, so that they fall at different moments of the path.
 const PAUSES: [u64; 10] = [211, 97, 403, 153, 320, 61, 277, 509, 131, 353];
@@ -48,7 +48,10 @@ fn kill_ten_times(victim: Victim) -> Result<Verdict> {
         let writer = writer.stop()?;
         written.insert(writer.file_id(), writer.written());
     }
-    rig.wait_for_rows(written.values().sum())?;
+    let lines: u64 = written.values().sum();
+    rig.wait_for_rows(lines)?;
+    let books = ledger::close(&rig.http)?;
+    assert_eq!(books.iter().map(|books| books.journaled).sum::<u64>(), lines, "{books:?}");
     oracle::judge(&rig.http, &written)
 }
 
@@ -89,6 +92,7 @@ fn rotation_by_rename_under_load_loses_and_doubles_nothing() -> Result<()> {
     }
     rig.wait_for_rows(writer.written())?;
     let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
+    ledger::close(&rig.http)?;
     // Two files are read side by side while they rotate: order holds within each of them, not between them.
     assert_eq!(
         (verdict.lost, verdict.doubled, verdict.altered, verdict.foreign),
@@ -169,6 +173,7 @@ fn a_file_that_was_rotated_away_while_the_agent_was_down_is_read_to_its_end() ->
     rig.wait_for_rows(writer.written())?;
     let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
     assert_eq!((verdict.lost, verdict.doubled, verdict.altered), (0, 0, 0), "{verdict:?}");
+    ledger::close(&rig.http)?;
     let sources = rig.sql("SELECT DISTINCT source FROM logs")?;
     assert_eq!(sources.lines().count(), 1, "the file keeps its name: {sources}");
     Ok(())
@@ -222,6 +227,7 @@ fn a_lost_and_a_rolled_back_state_directory_double_nothing() -> Result<()> {
     rig.wait_for_rows(writer.written())?;
     let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
     assert!(verdict.is_clean(), "{verdict:?}");
+    ledger::close(&rig.http)?;
     // New points come in although the spool began anew: their indexes went on.
     let count = || -> Result<u64> {
         let row: serde_json::Value = serde_json::from_str(&rig.sql("SELECT count(*) AS n FROM metrics")?)?;

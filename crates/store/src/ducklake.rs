@@ -24,7 +24,7 @@ use datafusion_ducklake::{DuckLakeCatalog, MetadataProvider, SqliteMetadataProvi
 use tokio::sync::Mutex;
 
 use self::catalog::Catalog;
-use crate::{Flush, LakeSnapshot, Store, StoreError, Table};
+use crate::{Flush, LakeSnapshot, SourceCounts, Store, StoreError, Table};
 
 /// A lake in a folder.
 pub struct DuckLake {
@@ -94,14 +94,21 @@ impl Store for DuckLake {
         }
         let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
         if flush.tables.iter().all(|(_, batches)| rows(batches) == 0) {
-            return catalog.commit(flush.through, &[]).await;
+            return catalog.commit(flush.through, &[], &SourceCounts::default()).await;
         }
         let files = self.write_files(flush).await?;
-        catalog.commit(flush.through, &files).await
+        let mut counts = SourceCounts::default();
+        for (table, batches) in &flush.tables {
+            batches.iter().for_each(|rows| counts.add(*table, rows));
+        }
+        catalog.commit(flush.through, &files, &counts).await
     }
 
     async fn snapshot(&self) -> Result<LakeSnapshot, StoreError> {
-        let id = self.catalog.lock().await.snapshot_id();
+        let (id, stored) = {
+            let catalog = self.catalog.lock().await;
+            (catalog.snapshot_id(), catalog.stored())
+        };
         let lake = |error: &dyn std::fmt::Display| StoreError::Lake(error.to_string());
         let catalog =
             DuckLakeCatalog::with_snapshot(Arc::clone(&self.reader), id).map_err(|error| lake(&error))?;
@@ -113,7 +120,7 @@ impl Store for DuckLake {
             let missing = || StoreError::Lake(format!("it has no table {}", table.name()));
             tables.insert(table, provider.ok_or_else(missing)?);
         }
-        Ok(LakeSnapshot { tables })
+        Ok(LakeSnapshot { tables, stored: Some(stored) })
     }
 }
 

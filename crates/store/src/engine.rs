@@ -1,6 +1,7 @@
 //! SQL over memory and store as one table: read-only, limited in time, memory and rows.
 
 mod attribute;
+mod ledger;
 mod union;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -31,9 +32,10 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     attribute::{Attribute, MapSubscript},
+    ledger::LedgerTable,
     union::UnionTable,
 };
-use crate::{Table, Tables};
+use crate::{Table, Tables, ledger::LedgerSource};
 
 /// What queries may put on the disk together, as a multiple of their memory.
 const SPILL_FACTOR: usize = 8;
@@ -115,6 +117,7 @@ pub struct Answer {
 /// Answers SQL over the tables.
 pub struct Engine {
     tables: Arc<Tables>,
+    ledger: Option<Arc<dyn LedgerSource>>,
     limits: QueryLimits,
     runtime: Arc<RuntimeEnv>,
     slots: Semaphore,
@@ -139,7 +142,13 @@ impl Engine {
             .build_arc();
         let runtime = runtime.map_err(|error| QueryError::Failed(error.to_string()))?;
         let slots = Semaphore::new(limits.concurrency);
-        Ok(Self { tables, limits, runtime, slots })
+        Ok(Self { tables, ledger: None, limits, runtime, slots })
+    }
+
+    /// Answers questions to the table `ledger`, too.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Arc<dyn LedgerSource>) -> Self {
+        Self { ledger: Some(ledger), ..self }
     }
 
     /// Answers one statement with at most `max_rows` rows, and no more than the limit. The work ends when the future is dropped.
@@ -220,6 +229,10 @@ impl Engine {
         for table in Table::ALL {
             let provider = UnionTable::new(table, &view).map_err(|error| self.error(error))?;
             context.register_table(table.name(), Arc::new(provider)).map_err(|error| self.error(error))?;
+        }
+        if let Some(source) = &self.ledger {
+            let table = LedgerTable::new(Arc::clone(source), Arc::clone(&self.tables));
+            context.register_table(ledger::NAME, Arc::new(table)).map_err(|error| self.error(error))?;
         }
         Ok(context)
     }

@@ -11,8 +11,10 @@ pub mod ducklake;
 pub mod engine;
 mod error;
 pub mod export;
+pub mod ledger;
 pub mod rows;
 pub mod schema;
+mod sources;
 mod store;
 pub mod tables;
 
@@ -20,6 +22,7 @@ pub use self::{
     engine::{Engine, QueryLimits},
     error::StoreError,
     schema::Table,
+    sources::SourceCounts,
     store::{Flush, LakeSnapshot, Store},
     tables::{Tables, TablesOptions, View},
 };

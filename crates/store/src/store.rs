@@ -6,7 +6,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 
-use crate::{StoreError, Table};
+use crate::{SourceCounts, StoreError, Table};
 
 /// Rows to keep, and the journal position they reach.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Flush {
 pub struct LakeSnapshot {
     /// Tables to read; none where a store can't be read.
     pub tables: HashMap<Table, Arc<dyn TableProvider>>,
+    /// Rows ever committed, by source; `None` where the store does not count them.
+    pub stored: Option<Arc<SourceCounts>>,
 }
 
 /// Keeps rows for good.

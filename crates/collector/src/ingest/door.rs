@@ -1,6 +1,6 @@
 //! From a batch to a durable journal record. gRPC, HTTP and whatever comes later all enter here.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lapwing::{
@@ -13,13 +13,17 @@ use lapwing::{
 };
 use lapwing_service::clock::now;
 use lapwing_spool::{Log, SpoolError};
-use lapwing_store::rows::{self, About};
+use lapwing_store::{
+    Table,
+    rows::{self, About},
+};
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
     access::Caller,
+    accounts::SourceRows,
     agents::{Admission, Agent, Agents, Entry, WINDOW},
     counters::Counters,
     journal::{BatchRecord, LeaseRecord, Record},
@@ -39,7 +43,7 @@ pub struct DoorOptions {
     /// The journal.
     pub journal: Log,
     /// What agents have delivered.
-    pub agents: Agents,
+    pub agents: Arc<Agents>,
     /// Where journaled batches go.
     pub processor: Processor,
     /// Bounds on what is taken.
@@ -265,10 +269,15 @@ impl Door {
     ) -> Result<Taken, Status> {
         let Checked { batch, columns, rows, room } = checked;
         let received_unix_nano = now();
-        let record =
-            Record::Batch(Box::new(BatchRecord { batch: Some(batch.clone()), received_unix_nano, sender }));
+        let by_source = columns.as_ref().map(rows_by_source).unwrap_or_default();
+        let record = Record::Batch(Box::new(BatchRecord {
+            batch: Some(batch.clone()),
+            received_unix_nano,
+            sender,
+            rows: by_source.clone(),
+        }));
         let index = self.append(record.encode()).await?;
-        state.apply(&batch, received_unix_nano);
+        state.apply(&batch, &by_source, received_unix_nano);
         let origin = batch.origin.as_ref().map(|origin| (origin.epoch, origin.sequence)).unwrap_or_default();
         if origin.0 != 0 {
             entry.durable.send_replace(origin);
@@ -358,6 +367,23 @@ fn sender(caller: &Caller, origin: &Origin) -> String {
         Caller::User(name) => format!("user/{name}"),
         _ => format!("client/{}", origin.agent_id),
     }
+}
+
+/// How many rows name each source; those of metrics and flows name none, and count under their table.
+fn rows_by_source(columns: &Columns) -> Vec<SourceRows> {
+    let table = match columns {
+        Columns::Logs(logs) => {
+            let mut counts: HashMap<&str, u64> = HashMap::new();
+            logs.source
+                .runs()
+                .for_each(|(rows, source)| *counts.entry(source.as_str()).or_default() += rows as u64);
+            let rows = |(source, rows): (&str, u64)| SourceRows { source: source.to_owned(), rows };
+            return counts.into_iter().map(rows).collect();
+        }
+        Columns::Metrics(_) => Table::Metrics,
+        Columns::Flows(_) => Table::Flows,
+    };
+    vec![SourceRows { source: table.name().to_owned(), rows: columns.rows() as u64 }]
 }
 
 fn refuse(error: &BatchError) -> Status {

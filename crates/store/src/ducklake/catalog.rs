@@ -5,6 +5,7 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -15,16 +16,20 @@ use sqlx::{
 };
 
 use super::{files::DataFile, stats};
-use crate::{StoreError, Table};
+use crate::{SourceCounts, StoreError, Table};
 
 const TABLES: &str = include_str!("catalog.sql");
 const FORMAT: &str = "1.0";
+/// Ours, beside DuckLake's: rows ever committed, by source.
+const STORED: &str = "CREATE TABLE IF NOT EXISTS lapwing_stored (agent TEXT NOT NULL, source TEXT NOT NULL, row_count BIGINT NOT NULL, \
+                      PRIMARY KEY (agent, source)) WITHOUT ROWID";
 
 /// The catalog, open for writing.
 pub(super) struct Catalog {
     connection: SqliteConnection,
     snapshot_id: i64,
     committed: u64,
+    stored: Arc<SourceCounts>,
 }
 
 impl Catalog {
@@ -47,7 +52,14 @@ impl Catalog {
             sqlx::query("SELECT max(snapshot_id) FROM ducklake_snapshot").fetch_one(&mut connection);
         let snapshot_id = snapshot_id.await?.try_get(0)?;
         let committed = read_position(&mut connection).await?;
-        Ok(Self { connection, snapshot_id, committed })
+        sqlx::raw_sql(STORED).execute(&mut connection).await?;
+        let stored = Arc::new(read_stored(&mut connection).await?);
+        Ok(Self { connection, snapshot_id, committed, stored })
+    }
+
+    /// Rows ever committed, by source.
+    pub(super) fn stored(&self) -> Arc<SourceCounts> {
+        Arc::clone(&self.stored)
     }
 
     pub(super) fn snapshot_id(&self) -> i64 {
@@ -67,13 +79,21 @@ impl Catalog {
         rows.iter().map(path).collect()
     }
 
-    /// One transaction: snapshot, files, statistics and the journal position.
-    pub(super) async fn commit(&mut self, through: u64, files: &[DataFile]) -> Result<(), StoreError> {
+    /// One transaction: snapshot, files, statistics, the rows' `counts` and the journal position.
+    pub(super) async fn commit(
+        &mut self,
+        through: u64,
+        files: &[DataFile],
+        counts: &SourceCounts,
+    ) -> Result<(), StoreError> {
         let snapshot = self.snapshot_id + 1;
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         let next_file = begin_snapshot(&mut transaction, snapshot, files.len()).await?;
         for (file, id) in files.iter().zip(next_file..) {
             add_file(&mut transaction, snapshot, id, file).await?;
+        }
+        for (agent, source, rows) in counts.iter() {
+            add_stored(&mut transaction, agent, source, rows).await?;
         }
         let mut tables: Vec<i64> = files.iter().map(|file| table_id(file.table)).collect();
         tables.dedup();
@@ -87,6 +107,7 @@ impl Catalog {
         transaction.commit().await?;
         self.snapshot_id = snapshot;
         self.committed = through;
+        Arc::make_mut(&mut self.stored).merge(counts);
         Ok(())
     }
 }
@@ -193,6 +214,33 @@ async fn add_stats(
         .execute(&mut **transaction)
         .await?;
     Ok(())
+}
+
+async fn add_stored(
+    transaction: &mut Transaction<'_, Sqlite>,
+    agent: &str,
+    source: &str,
+    rows: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO lapwing_stored VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET row_count = row_count + excluded.row_count",
+    )
+    .bind(agent)
+    .bind(source)
+    .bind(rows as i64)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn read_stored(connection: &mut SqliteConnection) -> Result<SourceCounts, StoreError> {
+    let rows =
+        sqlx::query("SELECT agent, source, row_count FROM lapwing_stored").fetch_all(connection).await?;
+    let mut stored = SourceCounts::default();
+    for row in rows {
+        stored.add_rows(row.try_get(0)?, row.try_get(1)?, row.try_get::<i64, _>(2)? as u64);
+    }
+    Ok(stored)
 }
 
 /// The newest journal position that a commit of ours carries.

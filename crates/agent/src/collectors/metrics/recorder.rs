@@ -3,21 +3,27 @@
 //! Each tick's points are one record. It stays in memory while the collector takes it; when it was not acknowledged by the next
 //! tick, all that waits is made durable.
 
+mod held;
+mod points;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
 use lapwing::{
-    columns::{Columns, MetricColumns},
-    limits::Limits,
-    v1::{Signal, SourcePosition, source_position::Position},
+    columns::MetricColumns,
+    v1::{SourcePosition, source_position::Position},
 };
 use lapwing_spool::{Log, SpoolError};
 use tokio::sync::{Mutex, Notify, mpsc::Receiver, mpsc::Sender, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::held::Held;
+use self::{
+    held::{DAMAGED, FULL},
+    points::{decode, encode},
+};
 use crate::{counters::Counters, input::Input};
 
 /// The source's name at the collector.
@@ -31,6 +37,10 @@ pub struct Recording {
     spool: Log,
     /// The index that was next when the spool was opened, until the first lease: records from it on are of this process.
     opened_next: AtomicU64,
+    /// Points ever observed: the number of the next one.
+    observed: AtomicU64,
+    /// That number when the spool was opened.
+    opened_observed: u64,
     /// Held over an append, and while records are moved to other indexes.
     appending: Mutex<()>,
     appended: Notify,
@@ -38,9 +48,26 @@ pub struct Recording {
 
 impl Recording {
     /// Over an opened spool.
-    pub fn new(spool: Log) -> Self {
-        let opened_next = AtomicU64::new(spool.stats().next);
-        Self { spool, opened_next, appending: Mutex::default(), appended: Notify::new() }
+    ///
+    /// # Errors
+    /// When the spool can't be read.
+    pub async fn new(spool: Log) -> Result<Self, SpoolError> {
+        let next = spool.stats().next;
+        let last = match spool.read(next.saturating_sub(1), READ_BYTES).await {
+            Ok(records) => records.last().and_then(|record| decode(&record.payload)),
+            // It is counted when its turn to be shipped comes.
+            Err(SpoolError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let opened_observed = last.map_or(0, |points| points.first + points.rows());
+        Ok(Self {
+            spool,
+            opened_next: AtomicU64::new(next),
+            observed: AtomicU64::new(opened_observed),
+            opened_observed,
+            appending: Mutex::default(),
+            appended: Notify::new(),
+        })
     }
 
     /// Makes durable what is not acknowledged.
@@ -59,7 +86,8 @@ pub async fn record(mut points: Receiver<MetricColumns>, recording: Arc<Recordin
             recording.flush().await;
         }
         let appending = recording.appending.lock().await;
-        match spool.append(encode(columns)).await {
+        let first = recording.observed.fetch_add(rows, Ordering::Relaxed);
+        match spool.append(encode(first, columns)).await {
             Ok(_) => counters.points_read.add(rows),
             Err(error) => complain("append", Err::<(), _>(error)),
         }
@@ -73,17 +101,22 @@ pub async fn record(mut points: Receiver<MetricColumns>, recording: Arc<Recordin
     recording.flush().await;
 }
 
-/// Makes sure that no record has an index below `next`, the one the collector wants. Those of this process that have one, since the state of an
+/// Makes sure that no record has an index below that which the collector wants. Those of this process that have one, since the state of an
 /// earlier one was lost, get new ones; older ones are what the collector holds.
 ///
 /// # Errors
 /// As the spool's.
-pub async fn carry_over(recording: &Recording, next: u64) -> Result<(), SpoolError> {
-    let Recording { spool, opened_next, appending, .. } = recording;
+pub async fn carry_over(recording: &Recording, held: &Held) -> Result<(), SpoolError> {
+    let Recording { spool, opened_next, observed, opened_observed, appending, .. } = recording;
     let _appending = appending.lock().await;
+    let next = held.next;
     // Later leases find what was shipped under its index already.
     let mut from = opened_next.swap(u64::MAX, Ordering::Relaxed);
     let mut own = Vec::new();
+    if from != u64::MAX {
+        // With the state the numbers of points may be lost, too.
+        observed.fetch_add(held.points.saturating_sub(*opened_observed), Ordering::Relaxed);
+    }
     if from < next {
         loop {
             let records = spool.read(from, READ_BYTES).await?;
@@ -105,26 +138,17 @@ fn complain<T>(action: &str, result: Result<T, SpoolError>) {
     }
 }
 
-/// A record: the number of rows, then the columns.
-fn encode(columns: MetricColumns) -> Bytes {
-    let columns = Columns::Metrics(columns);
-    let mut record = (columns.rows() as u32).to_le_bytes().to_vec();
-    columns.encode_head(0, &mut record);
-    record.into()
-}
-
-fn decode(record: &Bytes) -> Option<MetricColumns> {
-    let rows = u32::from_le_bytes(record.get(..4)?.try_into().ok()?);
-    match Columns::decode(record.slice(4..), Signal::Metrics, rows, &Limits::default()) {
-        Ok(Columns::Metrics(columns)) => Some(columns),
-        _ => None,
-    }
-}
-
-/// Hands records on to the pipeline, from the first one that the collector does not hold, until `stop`.
-pub async fn replay(recording: Arc<Recording>, from: u64, out: Sender<Vec<Input>>, stop: CancellationToken) {
+/// Hands records on to the pipeline, from the first one that the collector does not `hold`, until `stop`.
+pub async fn replay(
+    recording: Arc<Recording>,
+    mut held: Held,
+    out: Sender<Vec<Input>>,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
+) {
     let Recording { spool, appended, .. } = &*recording;
-    let mut next = from;
+    let mut next = held.next;
+    let mut cause = FULL;
     loop {
         let records = tokio::select! {
             records = spool.read(next, READ_BYTES) => records,
@@ -137,7 +161,7 @@ pub async fn replay(recording: Arc<Recording>, from: u64, out: Sender<Vec<Input>
             Ok(records) => records,
             Err(SpoolError::Damaged { index, .. }) => {
                 tracing::error!("metrics: record {index} of the spool is damaged and left out");
-                next = index + 1;
+                (next, cause) = (index + 1, DAMAGED);
                 continue;
             }
             Err(error) => {
@@ -147,11 +171,14 @@ pub async fn replay(recording: Arc<Recording>, from: u64, out: Sender<Vec<Input>
         };
         for record in records {
             next = record.index + 1;
-            let Some(columns) = decode(&record.payload) else {
+            let Some(points) = decode(&record.payload) else {
                 tracing::error!("metrics: record {} of the spool is not metrics and left out", record.index);
+                cause = DAMAGED;
                 continue;
             };
-            let input = Input::Metrics { columns, position: position(next) };
+            let missing = held.take(next, &points, std::mem::replace(&mut cause, FULL));
+            counters.points_dropped.add(missing);
+            let input = Input::Metrics { columns: points.columns, position: held.position() };
             let sent = tokio::select! { sent = out.send(vec![input]) => sent.is_ok(), () = stop.cancelled() => false };
             if !sent {
                 return;
@@ -168,33 +195,29 @@ pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>) 
     }
 }
 
-fn position(next: u64) -> SourcePosition {
-    SourcePosition {
-        source: SOURCE.to_owned(),
-        position: Some(Position::SpoolIndex(next)),
-        closed: false,
-        display_name: "metrics".to_owned(),
-    }
-}
-
-/// The record that the collector wants next, by what it holds; 0 when it holds nothing.
-pub fn next_record(held: &[SourcePosition]) -> u64 {
-    let index = |position: &SourcePosition| match position.position {
+/// The record that the collector wants next, by what it holds; `None` when nothing of it moved.
+pub fn next_record(moved: &[SourcePosition]) -> Option<u64> {
+    moved.iter().find_map(|position| match position.position {
         Some(Position::SpoolIndex(next)) if position.source == SOURCE => Some(next),
         _ => None,
-    };
-    held.iter().find_map(index).unwrap_or(0)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use lapwing_spool::{Options, sim::SimDisk};
 
     use super::*;
 
-    fn recording(disk: &SimDisk) -> Recording {
+    async fn recording(disk: &SimDisk) -> Recording {
         let options = Options { memory_bytes: 1 << 20, ..Options::default() };
-        Recording::new(Log::on(Box::new(disk.clone()), "sim".as_ref(), options).unwrap().0)
+        let spool = Log::on(Box::new(disk.clone()), "sim".as_ref(), options).unwrap().0;
+        Recording::new(spool).await.unwrap()
+    }
+
+    fn wants(next: u64) -> Held {
+        Held::at(next)
     }
 
     async fn payloads(recording: &Recording, from: u64) -> Vec<(u64, Bytes)> {
@@ -204,13 +227,13 @@ mod tests {
 
     #[tokio::test]
     async fn points_recorded_before_the_lease_outlive_a_state_directory_that_is_behind() {
-        let recording = recording(&SimDisk::default());
+        let recording = recording(&SimDisk::default()).await;
         for payload in ["a", "b"] {
             recording.spool.append(payload.into()).await.unwrap();
         }
-        carry_over(&recording, 100).await.unwrap();
+        carry_over(&recording, &wants(100)).await.unwrap();
         assert_eq!(payloads(&recording, 100).await, [(100, "a".into()), (101, "b".into())]);
-        carry_over(&recording, 101).await.unwrap();
+        carry_over(&recording, &wants(101)).await.unwrap();
         assert_eq!(
             payloads(&recording, 101).await,
             [(101, "b".into())],
@@ -221,13 +244,13 @@ mod tests {
     #[tokio::test]
     async fn records_of_an_earlier_process_that_the_collector_holds_do_not_come_back() {
         let disk = SimDisk::default();
-        let earlier = recording(&disk);
+        let earlier = recording(&disk).await;
         earlier.spool.append("old".into()).await.unwrap();
         earlier.flush().await;
         drop(earlier);
-        let recording = recording(&disk);
+        let recording = recording(&disk).await;
         recording.spool.append("new".into()).await.unwrap();
-        carry_over(&recording, 2).await.unwrap();
+        carry_over(&recording, &wants(2)).await.unwrap();
         assert_eq!(payloads(&recording, 1).await, [(2, "new".into())]);
     }
 }

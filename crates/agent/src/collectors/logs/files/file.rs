@@ -52,6 +52,13 @@ pub(super) enum Step {
     Truncated,
 }
 
+/// What was read of a source, in all of the runs that read it.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Events {
+    pub(super) read: u64,
+    pub(super) truncated: u64,
+}
+
 /// A file that is open, and up to where it is read.
 #[derive(Debug)]
 pub(super) struct TailedFile {
@@ -68,6 +75,7 @@ pub(super) struct TailedFile {
     head: Vec<u8>,
     /// The bytes before `offset`.
     trace: Vec<u8>,
+    events: Events,
     /// Since when no glob leads to it.
     pub(super) gone_since: Option<Instant>,
     /// When it last grew.
@@ -101,13 +109,15 @@ impl TailedFile {
             searched: 0,
             head: Vec::new(),
             trace: Vec::new(),
+            events: Events::default(),
             gone_since: None,
             grew: Instant::now(),
         }))
     }
 
-    /// Goes to where the collector holds it; to the beginning when its content is not what was read then.
-    pub(super) fn resume(&mut self, held: &FilePosition) -> io::Result<bool> {
+    /// Goes to where the collector holds it; to the beginning when its content is not what was read then. Counts go on.
+    pub(super) fn resume(&mut self, held: &FilePosition, events: Events) -> io::Result<bool> {
+        self.events = events;
         self.generation = held.generation;
         let head = self.read_at(0, held.head_length as usize)?;
         let same = head.len() == held.head_length as usize && xxh3_64(&head) == held.head_hash;
@@ -263,6 +273,8 @@ impl TailedFile {
 
     fn give(&mut self, data: Bytes, rows: u32, truncated: bool, more: bool) -> io::Result<Step> {
         self.grew = Instant::now();
+        self.events.read += u64::from(rows);
+        self.events.truncated += u64::from(truncated);
         self.grow_head()?;
         Ok(Step::Lines { data, rows, truncated, more })
     }
@@ -291,6 +303,9 @@ impl TailedFile {
                 generation: self.generation,
                 offset: self.offset,
             })),
+            events_read: self.events.read,
+            events_truncated: self.events.truncated,
+            ..SourcePosition::default()
         }
     }
 
@@ -391,7 +406,7 @@ mod tests {
         let position = held(&file);
         case.append(b"ial\nlast\n");
         let mut again = case.open();
-        assert!(again.resume(&position).unwrap());
+        assert!(again.resume(&position, Events::default()).unwrap());
         assert_eq!(read_all(&mut again), b"partial\nlast\n");
     }
 
@@ -403,7 +418,7 @@ mod tests {
         let position = held(&file);
         fs::write(&case.path, b"other content, longer than before\n").unwrap();
         let mut again = case.open();
-        assert!(!again.resume(&position).unwrap());
+        assert!(!again.resume(&position, Events::default()).unwrap());
         assert_eq!(read_all(&mut again), b"other content, longer than before\n");
         assert_eq!(held(&again).generation, 1);
         assert_eq!(

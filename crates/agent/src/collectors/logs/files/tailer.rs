@@ -18,7 +18,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     FilesConfig, PACE, StartAt,
-    file::{Bounds, Step, TailedFile},
+    file::{Bounds, Events, Step, TailedFile},
     identity::{About, Identity},
     watch::{Waker, Watch},
 };
@@ -109,14 +109,15 @@ struct Held {
     key: String,
     path: PathBuf,
     position: FilePosition,
+    events: Events,
 }
 
 impl Held {
     fn new(position: SourcePosition) -> Option<Self> {
+        let events = Events { read: position.events_read, truncated: position.events_truncated };
+        let (key, path) = (position.source, position.display_name.into());
         match position.position {
-            Some(Position::File(file)) => {
-                Some(Self { key: position.source, path: position.display_name.into(), position: file })
-            }
+            Some(Position::File(position)) => Some(Self { key, path, position, events }),
             _ => None,
         }
     }
@@ -316,6 +317,9 @@ impl Run {
             display_name: held.path.to_string_lossy().into_owned(),
             closed: true,
             position: Some(Position::File(held.position)),
+            events_read: held.events.read,
+            events_truncated: held.events.truncated,
+            ..SourcePosition::default()
         }))
     }
 
@@ -361,7 +365,7 @@ impl Run {
                 // Another file has the name by now: the next scan takes it.
                 return Ok(None);
             }
-            self.place(&mut file, held.map(|held| &held.position))?;
+            self.place(&mut file, held)?;
             Ok(Some(file))
         });
         let is_new = held.is_none();
@@ -390,10 +394,10 @@ impl Run {
     }
 
     /// Where reading begins.
-    fn place(&self, file: &mut TailedFile, held: Option<&FilePosition>) -> io::Result<()> {
+    fn place(&self, file: &mut TailedFile, held: Option<&Held>) -> io::Result<()> {
         match held {
-            Some(position) => {
-                if !file.resume(position)? {
+            Some(held) => {
+                if !file.resume(&held.position, held.events)? {
                     self.counters.files_truncated.add(1);
                     tracing::info!(
                         "{}: has other content than before, reading it from its beginning",
@@ -449,8 +453,9 @@ impl Run {
         let Some(file) = self.files.remove(key) else { return Ok(()) };
         tracing::debug!("{}: closed (deleted: {})", file.path().display(), file.is_unlinked());
         if !file.is_unlinked() {
-            // Should it get its name back, it goes on from here.
-            self.held.extend(Held::new(file.position(false)).map(|held| (held.key.clone(), held)));
+            // Should it get its name back, it goes on from here; the collector forgets it, and its counts begin anew.
+            let held = Held::new(file.position(false)).map(|held| Held { events: Events::default(), ..held });
+            self.held.extend(held.map(|held| (held.key.clone(), held)));
         }
         self.send(Input::Position(file.position(true)))
     }

@@ -1,0 +1,175 @@
+//! The table `ledger`: what agents and journal know, beside what the tables hold.
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use arrow::{
+    array::{ArrayRef, Int64Array, StringViewArray, TimestampNanosecondArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
+    record_batch::RecordBatch,
+};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{MemTable, Session, TableProvider},
+    error::Result,
+    logical_expr::{Expr, TableType},
+    physical_plan::ExecutionPlan,
+};
+
+use crate::{
+    SourceCounts, Tables,
+    ledger::{Ledger, LedgerEntry, LedgerSource, Told},
+    schema,
+};
+
+/// Its name in SQL.
+pub(super) const NAME: &str = "ledger";
+
+/// Made anew for each query that names it.
+pub(super) struct LedgerTable {
+    source: Arc<dyn LedgerSource>,
+    tables: Arc<Tables>,
+}
+
+impl fmt::Debug for LedgerTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LedgerTable").finish_non_exhaustive()
+    }
+}
+
+impl LedgerTable {
+    pub(super) fn new(source: Arc<dyn LedgerSource>, tables: Arc<Tables>) -> Self {
+        Self { source, tables }
+    }
+
+    async fn rows(&self) -> Result<RecordBatch, ArrowError> {
+        let view = self.tables.view();
+        let mut memory = SourceCounts::default();
+        view.memory.iter().for_each(|(table, rows)| memory.add(*table, rows));
+        // Asked after the view was taken: what is in it was journaled before.
+        let ledger = self.source.ledger().await;
+        record_batch(&ledger, view.lake.stored.as_deref(), &memory)
+    }
+}
+
+#[async_trait]
+impl TableProvider for LedgerTable {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows().await?;
+        MemTable::try_new(schema(), vec![vec![rows]])?.scan(state, projection, filters, limit).await
+    }
+}
+
+fn schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let text = ["agent", "source", "kind"].map(|name| Field::new(name, DataType::Utf8View, false));
+        let counts = [
+            "read",
+            "truncated",
+            "dropped",
+            "spooled",
+            "sent",
+            "acknowledged",
+            "journaled",
+            "stored",
+            "in_memory",
+        ]
+        .map(|name| Field::new(name, DataType::Int64, true));
+        let rest = [
+            Field::new("missing", DataType::Int64, false),
+            Field::new("dropped_by", DataType::Utf8View, true),
+            Field::new("epoch", DataType::Utf8View, true),
+            Field::new("sequence", DataType::Int64, true),
+            Field::new("time", schema::time(), false),
+        ];
+        Arc::new(Schema::new(text.into_iter().chain(counts).chain(rest).collect::<Vec<_>>()))
+    });
+    Arc::clone(&SCHEMA)
+}
+
+fn record_batch(
+    ledger: &Ledger,
+    stored: Option<&SourceCounts>,
+    memory: &SourceCounts,
+) -> Result<RecordBatch, ArrowError> {
+    let sources = ledger.sources.iter().map(|entry| (entry, true));
+    let entries: Vec<(&LedgerEntry, bool)> =
+        sources.chain(ledger.gaps.iter().map(|entry| (entry, false))).collect();
+    let text = |of: &dyn Fn(&LedgerEntry) -> String| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(entries.iter().map(|(entry, _)| of(entry))))
+    };
+    let told = |of: &dyn Fn(&Told) -> u64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter(
+            entries.iter().map(|(entry, _)| entry.told.as_ref().map(of).map(signed)),
+        ))
+    };
+    // Of a gap only what is missing is known.
+    let held = |of: &dyn Fn(&LedgerEntry) -> Option<u64>| -> ArrayRef {
+        let value = |(entry, is_source): &(&LedgerEntry, bool)| of(entry).filter(|_| *is_source).map(signed);
+        Arc::new(Int64Array::from_iter(entries.iter().map(value)))
+    };
+    let optional = |of: &dyn Fn(&LedgerEntry) -> Option<String>| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter(entries.iter().map(|(entry, _)| of(entry))))
+    };
+    let numbered = |entry: &LedgerEntry| (entry.number.0 != 0).then_some(entry.number);
+    let kinds = entries.iter().map(|(_, is_source)| if *is_source { "source" } else { "gap" });
+    let columns = vec![
+        text(&|entry| entry.agent.clone()),
+        text(&|entry| entry.source.clone()),
+        Arc::new(StringViewArray::from_iter_values(kinds)),
+        told(&|told| told.read),
+        told(&|told| told.truncated),
+        told(&|told| told.dropped.values().sum()),
+        told(&|told| told.spooled),
+        told(&|told| told.read.saturating_sub(before_sending(told))),
+        told(&|told| told.acknowledged),
+        held(&|entry| Some(entry.journaled)),
+        held(&|entry| stored.map(|stored| stored.get(&entry.agent, &entry.source))),
+        held(&|entry| Some(memory.get(&entry.agent, &entry.source))),
+        Arc::new(Int64Array::from_iter_values(entries.iter().map(|(entry, _)| entry.missing))),
+        optional(&|entry| entry.told.as_ref().filter(|told| !told.dropped.is_empty()).map(causes)),
+        optional(&|entry| numbered(entry).map(|(epoch, _)| format!("{epoch:016x}"))),
+        Arc::new(Int64Array::from_iter(
+            entries.iter().map(|(entry, _)| numbered(entry).map(|(_, sequence)| signed(sequence))),
+        )),
+        Arc::new(TimestampNanosecondArray::from_iter_values(
+            entries.iter().map(|(entry, _)| signed(entry.time_unix_nano)),
+        )),
+    ];
+    RecordBatch::try_new(schema(), columns)
+}
+
+/// Events that were dropped before they were in a batch. A dead letter was sent, and refused.
+fn before_sending(told: &Told) -> u64 {
+    told.dropped
+        .iter()
+        .filter(|(cause, _)| *cause != lapwing::batch::DEAD_LETTER)
+        .map(|(_, events)| events)
+        .sum()
+}
+
+/// As JSON.
+fn causes(told: &Told) -> String {
+    serde_json::to_string(&told.dropped).unwrap_or_default()
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
