@@ -227,7 +227,7 @@ fn every_flipped_or_cut_byte_is_an_error_or_other_rows() {
 #[test]
 fn what_version_one_wrote_is_read_the_same() {
     for (n, sample) in samples().into_iter().enumerate() {
-        let path = format!("{}/tests/fixtures/columns-v1-{n}.bin", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("tests/fixtures/columns-v1-{n}.bin");
         let stored = std::fs::read(&path).unwrap();
         let decoded =
             Columns::decode(stored.clone().into(), sample.signal(), sample.rows() as u32, &Limits::default())
@@ -326,7 +326,7 @@ fn what_would_be_left_out_is_refused() {
 #[test]
 #[ignore = "writes the fixtures of a new format version"]
 fn write_fixtures() {
-    let folder = format!("{}/tests/fixtures", env!("CARGO_MANIFEST_DIR"));
+    let folder = "tests/fixtures".to_owned();
     std::fs::create_dir_all(&folder).unwrap();
     for (n, sample) in samples().iter().enumerate() {
         std::fs::write(format!("{folder}/columns-v1-{n}.bin"), sample.encode()).unwrap();

@@ -13,7 +13,7 @@ use lapwing_e2e::{http, process::Process, process::binary, rig::PATIENCE, rig::f
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn deploy(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name)
+    Path::new("../../deploy").join(name)
 }
 
 fn check(program: &str, config: &Path) -> Result<Output> {

@@ -110,7 +110,7 @@ fn duckdb_counts_the_same_rows_in_the_lake_while_lapwing_runs() -> Result<()> {
     rig.wait_for_rows(writer.written())?;
     let python = tools::duckdb_python().context("DuckDB is missing: run `make setup`")?;
     let lake = rig.root().join("collector/lake");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/duckdb_count.py");
+    let script = "tests/duckdb_count.py";
     // Rows are in memory first: DuckDB sees them when they are flushed.
     let counted = wait::until("DuckDB sees all rows", PATIENCE, || {
         let output = Command::new(&python).arg(script).arg(&lake).output()?;

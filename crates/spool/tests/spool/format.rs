@@ -9,7 +9,7 @@ use super::{all, open, options, try_open};
 const NAME: &str = "00000000000000000007.spool";
 
 fn fixture() -> String {
-    format!("{}/tests/fixtures/segment-v1/{NAME}", env!("CARGO_MANIFEST_DIR"))
+    format!("tests/fixtures/segment-v1/{NAME}")
 }
 
 fn payloads() -> [Bytes; 3] {
