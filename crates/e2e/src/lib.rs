@@ -5,11 +5,14 @@
 //! lost, doubled, altered or out of order.
 
 pub mod access_log;
+pub mod chaos;
 pub mod http;
 pub mod ledger;
 pub mod line;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
+pub mod random;
 pub mod rig;
 pub mod tools;
 pub mod wait;

@@ -19,6 +19,7 @@ pub struct Process {
     args: Vec<String>,
     log: PathBuf,
     env: Vec<(String, String)>,
+    prefix: Vec<String>,
     child: Option<Child>,
 }
 
@@ -30,6 +31,7 @@ impl Process {
             args: args.iter().map(ToString::to_string).collect(),
             log: log.to_owned(),
             env: Vec::new(),
+            prefix: Vec::new(),
             child: None,
         })
     }
@@ -39,10 +41,23 @@ impl Process {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Starts without the environment variables set so far.
+    pub fn clear_env(&mut self) {
+        self.env.clear();
+    }
+
+    /// Has it started by a program that takes its place: `prlimit --nofile=64`.
+    pub fn start_by(&mut self, prefix: &[&str]) {
+        self.prefix = prefix.iter().map(ToString::to_string).collect();
+    }
+
     /// Starts it.
     pub fn start(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let words: Vec<String> =
+            self.prefix.iter().cloned().chain([self.program.display().to_string()]).collect();
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .stdout(log.try_clone()?)
@@ -56,6 +71,16 @@ impl Process {
     /// Its process id while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(self.child.as_ref().context("it does not run")?), signal)?)
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.as_mut().context("it was not started")?.try_wait()?)
     }
 
     /// `kill -9`, then waits for its end.

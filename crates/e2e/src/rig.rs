@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::{
     http,
     process::{Process, binary},
+    proxy::Proxy,
     wait,
 };
 
@@ -35,6 +36,12 @@ pub struct RigOptions {
     pub flush_interval_secs: u64,
     /// Tokens with this secret instead of client certificates.
     pub token_secret: Option<&'static str>,
+    /// More lines at the end of the collector's config.
+    pub collector: &'static str,
+    /// The collector's `data_dir`, when it is not in the rig's folder.
+    pub data_dir: Option<PathBuf>,
+    /// The agent reaches the collector through a proxy.
+    pub proxied: bool,
 }
 
 impl Default for RigOptions {
@@ -46,6 +53,9 @@ impl Default for RigOptions {
             logs: "",
             flush_interval_secs: 10,
             token_secret: None,
+            collector: "",
+            data_dir: None,
+            proxied: false,
         }
     }
 }
@@ -60,6 +70,10 @@ pub struct Rig {
     pub http: String,
     /// Address of the agent's own `/healthz` and `/metrics`.
     pub admin: String,
+    /// The collector's `data_dir`.
+    pub data_dir: PathBuf,
+    /// Between agent and collector, when the options ask for it.
+    pub proxy: Option<Proxy>,
     /// `lapwing-collector`.
     pub collector: Process,
     /// `lapwing-agent`.
@@ -75,7 +89,9 @@ impl Rig {
         let [grpc, http, admin] = free_addresses()?;
         make_certificates(&root.join("certs"))?;
         fs::write(root.join("collector.toml"), collector_config(&root, &grpc, &http, options))?;
-        fs::write(root.join("agent.toml"), agent_config(&root, &grpc, &admin, options))?;
+        let proxy = options.proxied.then(|| Proxy::start(&grpc)).transpose()?;
+        let endpoint = proxy.as_ref().map_or(grpc.clone(), Proxy::address);
+        fs::write(root.join("agent.toml"), agent_config(&root, &endpoint, &admin, options))?;
         let config = |name: &str| root.join(name).display().to_string();
         let mut rig = Self {
             collector: Process::new(
@@ -92,6 +108,8 @@ impl Rig {
             grpc,
             http,
             admin,
+            proxy,
+            data_dir: options.data_dir.clone().unwrap_or_else(|| root.join("collector")),
         };
         rig.start_collector()?;
         Ok(rig)
@@ -171,7 +189,9 @@ fn make_certificates(folder: &Path) -> Result<()> {
 
 fn collector_config(root: &Path, grpc: &str, http: &str, options: &RigOptions) -> String {
     let root = root.display();
-    let RigOptions { backend, flush_interval_secs, .. } = options;
+    let RigOptions { backend, flush_interval_secs, collector, .. } = options;
+    let data_dir = options.data_dir.clone().unwrap_or_else(|| Path::new(&root.to_string()).join("collector"));
+    let data_dir = data_dir.display();
     let auth = match options.token_secret {
         Some(secret) => format!("mode = \"token\"\ntoken_secret = \"{secret}\""),
         None => "mode = \"mtls\"".to_owned(),
@@ -181,7 +201,7 @@ fn collector_config(root: &Path, grpc: &str, http: &str, options: &RigOptions) -
 [server]
 grpc_addr = "{grpc}"
 http_addr = "{http}"
-data_dir = "{root}/collector"
+data_dir = "{data_dir}"
 [tls]
 cert_file = "{root}/certs/server.pem"
 key_file = "{root}/certs/server.key"
@@ -191,11 +211,12 @@ client_ca_file = "{root}/certs/ca.pem"
 [storage]
 backend = "{backend}"
 flush_interval_secs = {flush_interval_secs}
+{collector}
 "#
     )
 }
 
-fn agent_config(root: &Path, grpc: &str, admin: &str, options: &RigOptions) -> String {
+fn agent_config(root: &Path, endpoint: &str, admin: &str, options: &RigOptions) -> String {
     let root = root.display();
     let RigOptions { compression, metrics_secs, logs, .. } = options;
     let metrics = if *metrics_secs > 0 {
@@ -210,7 +231,7 @@ id = "agent-001"
 state_dir = "{root}/agent"
 admin_addr = "{admin}"
 [collector]
-endpoint = "https://{grpc}"
+endpoint = "https://{endpoint}"
 ca_file = "{root}/certs/ca.pem"
 cert_file = "{root}/certs/agent-agent-001.pem"
 key_file = "{root}/certs/agent-agent-001.key"

@@ -55,10 +55,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Renames the file to `path.N` and goes on in a new one.
-    pub fn rotate_by_rename(&mut self) -> Result<()> {
+    /// Renames the file to `path.N`, which it gives, and goes on in a new one.
+    pub fn rotate_by_rename(&mut self) -> Result<PathBuf> {
         self.rotations += 1;
-        fs::rename(&self.path, self.path.with_extension(format!("log.{}", self.rotations)))?;
+        let old = self.path.with_extension(format!("log.{}", self.rotations));
+        fs::rename(&self.path, &old)?;
+        self.begin_anew()?;
+        Ok(old)
+    }
+
+    /// Goes on in a new file of the same name; the old one was taken away.
+    pub fn begin_anew(&mut self) -> Result<()> {
         self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         Ok(())
     }

@@ -1,0 +1,85 @@
+//! What is broken, and how.
+
+mod crashes;
+mod disk;
+mod network;
+mod resources;
+mod sources;
+mod time;
+
+use anyhow::Result;
+
+use super::{Form, Stage};
+use crate::RigOptions;
+
+/// One way to break lapwing.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What is broken, for the table.
+    pub fault: &'static str,
+    /// A part of the short form, which `make test` runs.
+    pub short: bool,
+    /// Lines may come in another order than they were written in: two files of one source are read side by side.
+    pub reorders: bool,
+    /// Whether it can run here, or why not.
+    pub possible: fn() -> Result<(), String>,
+    /// How the programs are set up.
+    pub options: fn(Form) -> RigOptions,
+    /// Writes, breaks and heals.
+    pub act: fn(&mut Stage) -> Result<()>,
+}
+
+impl Scenario {
+    const fn new(name: &'static str, fault: &'static str, act: fn(&mut Stage) -> Result<()>) -> Self {
+        Self {
+            name,
+            fault,
+            short: false,
+            reorders: false,
+            possible: || Ok(()),
+            options: |_| RigOptions::default(),
+            act,
+        }
+    }
+
+    const fn short(self) -> Self {
+        Self { short: true, ..self }
+    }
+
+    const fn reorders(self) -> Self {
+        Self { reorders: true, ..self }
+    }
+
+    const fn with(self, options: fn(Form) -> RigOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    const fn where_possible(self, possible: fn() -> Result<(), String>) -> Self {
+        Self { possible, ..self }
+    }
+}
+
+/// All of them, in the order of the table.
+pub fn all() -> impl Iterator<Item = Scenario> {
+    let groups = [crashes::ALL, disk::ALL, resources::ALL, network::ALL, sources::ALL, time::ALL];
+    groups.into_iter().flatten().copied()
+}
+
+/// Whether a program that a scenario needs is there.
+fn needs(program: &str) -> Result<(), String> {
+    match crate::tools::find(program) {
+        Some(_) => Ok(()),
+        None => Err(format!("{program} is not installed")),
+    }
+}
+
+/// Whether this user may mount and trace.
+fn needs_root() -> Result<(), String> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err("this needs the rights of root".to_owned())
+    }
+}

@@ -1,0 +1,270 @@
+//! Where a scenario plays: a pair of programs with a proxy between them, under memory caps, and writers.
+
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{
+    Figures, Form,
+    group::Group,
+    watchdog::{Undo, Watchdog},
+};
+use crate::{
+    Rig, RigOptions, Writer, http, ledger, oracle, process::Process, proxy::Proxy, random::Random,
+    rig::PATIENCE, tools, wait, writer::RunningWriter,
+};
+
+/// Memory that agent and collector may use.
+const CAPS: [u64; 2] = [96 << 20, 384 << 20];
+/// File id of the line that shows that all is well again.
+const FRESH: u32 = 9_999;
+/// How long everything written may take to be visible after the faults.
+const SETTLE: Duration = Duration::from_secs(180);
+
+/// One of the two programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `lapwing-agent`.
+    Agent,
+    /// `lapwing-collector`.
+    Collector,
+}
+
+/// A scenario's stage.
+#[derive(Debug)]
+pub struct Stage {
+    /// The programs.
+    pub rig: Rig,
+    /// Chance, from the run's seed.
+    pub random: Random,
+    /// How much is to be done.
+    pub form: Form,
+    /// What was done, and when.
+    pub schedule: Vec<String>,
+    /// Lines that may be lost, by the scenario's own account.
+    pub may_lose: u64,
+    writers: Vec<RunningWriter>,
+    written: BTreeMap<u32, u64>,
+    proofs: Vec<(String, u64, u64)>,
+    peaks: [u64; 2],
+    groups: Result<[Group; 2], String>,
+    watchdog: Watchdog,
+    started: Instant,
+}
+
+impl Stage {
+    /// Starts the programs.
+    pub fn new(options: RigOptions, form: Form, seed: u64, limit: Duration) -> Result<Self> {
+        let mut watchdog = Watchdog::start(limit)?;
+        let groups = Group::new("agent", CAPS[0], &mut watchdog)
+            .and_then(|agent| Ok([agent, Group::new("collector", CAPS[1], &mut watchdog)?]));
+        let mut stage = Self {
+            rig: Rig::new(&options)?,
+            random: Random::new(seed),
+            form,
+            schedule: Vec::new(),
+            may_lose: 0,
+            writers: Vec::new(),
+            written: BTreeMap::new(),
+            proofs: Vec::new(),
+            peaks: [0; 2],
+            groups: groups.map_err(|error| format!("{error:#}")),
+            watchdog,
+            started: Instant::now(),
+        };
+        stage.cap(Program::Collector)?;
+        stage.start(Program::Agent)?;
+        stage.rig.wait_for_agent()?;
+        Ok(stage)
+    }
+
+    /// The proxy between the programs.
+    pub fn proxy(&self) -> Result<&Proxy> {
+        self.rig.proxy.as_ref().context("the rig has no proxy")
+    }
+
+    /// Notes what is done.
+    pub fn note(&mut self, what: impl Into<String>) {
+        self.schedule.push(format!("{:.3} s: {}", self.started.elapsed().as_secs_f64(), what.into()));
+    }
+
+    /// Notes that `what` happened so many times and had to at least `least` times.
+    pub fn prove(&mut self, what: &str, times: u64, least: u64) {
+        self.proofs.push((what.to_owned(), times, least));
+    }
+
+    /// Notes, before it is done, what must be undone.
+    pub fn undo_later(&mut self, undo: &Undo) -> Result<()> {
+        self.watchdog.note(undo)
+    }
+
+    /// Waits for a time between two bounds, in milliseconds.
+    pub fn pause(&mut self, from: u64, to: u64) {
+        thread::sleep(Duration::from_millis(self.random.within(from..to)));
+    }
+
+    /// Starts writers of the files 1 to `files`, each so many lines at a time.
+    pub fn write(&mut self, files: u32, lines: u64, pause: Duration) -> Result<()> {
+        for file in 1..=files {
+            let writer = Writer::new(&self.rig.logs().join(format!("app-{file}.log")), file)?;
+            self.writers.push(writer.run(lines, pause));
+        }
+        Ok(())
+    }
+
+    /// Starts writers at the usual rate of a run.
+    pub fn write_as_usual(&mut self) -> Result<()> {
+        self.write(2, self.form.pick(40, 150), Duration::from_millis(5))
+    }
+
+    /// Counts lines that a scenario wrote itself.
+    pub fn wrote(&mut self, writer: &Writer) {
+        self.written.insert(writer.file_id(), writer.written());
+    }
+
+    /// Counts the lines 0 to `lines` of a file.
+    pub fn written(&mut self, file: u32, lines: u64) {
+        self.written.insert(file, lines);
+    }
+
+    fn process(&mut self, program: Program) -> &mut Process {
+        match program {
+            Program::Agent => &mut self.rig.agent,
+            Program::Collector => &mut self.rig.collector,
+        }
+    }
+
+    /// Starts a program, under its cap.
+    pub fn start(&mut self, program: Program) -> Result<()> {
+        match program {
+            Program::Agent => self.rig.start_agent()?,
+            Program::Collector => self.rig.start_collector()?,
+        }
+        self.cap(program)
+    }
+
+    fn cap(&mut self, program: Program) -> Result<()> {
+        let Some(id) = self.process(program).id() else { return Ok(()) };
+        match &self.groups {
+            Ok(groups) => groups[program as usize].take(id),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, program: Program) -> Result<()> {
+        self.note(format!("kill -9 {program:?}"));
+        self.look_at_memory();
+        self.process(program).kill()
+    }
+
+    /// SIGTERM; the program must end well, and in time.
+    pub fn stop(&mut self, program: Program) -> Result<()> {
+        self.note(format!("SIGTERM {program:?}"));
+        self.look_at_memory();
+        let status = self.process(program).stop(Duration::from_secs(15))?;
+        ensure!(status.success(), "{program:?} ended with {status} after SIGTERM");
+        Ok(())
+    }
+
+    /// Notes the peaks of memory; to be called before a process ends.
+    pub fn look_at_memory(&mut self) {
+        for program in [Program::Agent, Program::Collector] {
+            let peak = self.process(program).peak_memory().unwrap_or(0);
+            let known = &mut self.peaks[program as usize];
+            *known = peak.max(*known);
+        }
+    }
+
+    /// A figure of the agent's or collector's `/metrics`; all lines that begin with `name` together.
+    pub fn figure(&self, program: Program, name: &str) -> Result<u64> {
+        let address = if program == Program::Agent { &self.rig.admin } else { &self.rig.http };
+        let page = http::get(address, "/metrics")?;
+        let values =
+            page.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+        Ok(values.filter_map(|value| value.parse::<f64>().ok()).sum::<f64>() as u64)
+    }
+
+    /// Lines that carry an id and are visible.
+    pub fn visible(&self) -> Result<u64> {
+        oracle::count(&self.rig.http)
+    }
+
+    /// What the programs said last, for the report of a failure.
+    pub fn last_words(&self) -> String {
+        let last = |process: &Process| {
+            let output = process.output();
+            let lines: Vec<&str> = output.lines().rev().take(12).collect();
+            lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+        };
+        format!("agent said:\n  {}\ncollector said:\n  {}", last(&self.rig.agent), last(&self.rig.collector))
+    }
+
+    /// After the faults: how long until a fresh line can be asked for; then everything written, by two readers, and the books.
+    pub fn settle(&mut self, figures: &mut Figures) -> Result<()> {
+        let healed = Instant::now();
+        let mut fresh = Writer::new(&self.rig.logs().join("fresh.log"), FRESH)?;
+        fresh.write(1)?;
+        let query = format!("SELECT count(*) AS n FROM logs WHERE body LIKE 'lw {FRESH} %'");
+        wait::until("a fresh line is visible", PATIENCE, || {
+            let row: Value = serde_json::from_str(&self.rig.sql(&query)?)?;
+            Ok((row["n"] == 1).then_some(()))
+        })?;
+        figures.recovery = Some(healed.elapsed());
+        self.wrote(&fresh);
+        for writer in std::mem::take(&mut self.writers) {
+            let writer = writer.stop()?;
+            self.wrote(&writer);
+        }
+        let lines: u64 = self.written.values().sum();
+        wait::until("everything written is visible", SETTLE, || {
+            let seen = self.visible()?;
+            if seen + self.may_lose >= lines { Ok(Some(())) } else { anyhow::bail!("{seen} of {lines} rows") }
+        })?;
+        ledger::close(&self.rig.http).context("the books")?;
+        self.look_at_memory();
+        figures.verdict = oracle::judge(&self.rig.http, &self.written)?;
+        figures.unread = self.ask_duckdb(figures.verdict.stored)?;
+        figures.peaks = self.peaks;
+        figures.may_lose = self.may_lose;
+        figures.proofs = std::mem::take(&mut self.proofs);
+        match &self.groups {
+            Ok(groups) => {
+                let kills: u64 = groups.iter().map(Group::kills).sum();
+                ensure!(kills == 0, "the memory cap killed {kills} times");
+            }
+            Err(reason) => figures.uncapped = Some(reason.clone()),
+        }
+        Ok(())
+    }
+
+    /// DuckDB must find the very rows in the lake that lapwing's SQL found. Gives the reason when it can't be asked.
+    fn ask_duckdb(&self, rows: u64) -> Result<Option<String>> {
+        let Some(python) = tools::duckdb_python() else {
+            return Ok(Some("DuckDB is not installed: `make setup` does it".to_owned()));
+        };
+        wait::until("all rows are in the lake", PATIENCE, || {
+            let row = self
+                .rig
+                .sql("SELECT coalesce(sum(in_memory), 0) AS n FROM ledger WHERE source != 'metrics'")?;
+            Ok((serde_json::from_str::<Value>(&row)?["n"] == 0).then_some(()))
+        })?;
+        let output =
+            Command::new(python).arg("-c").arg(COUNT).arg(self.rig.data_dir.join("lake")).output()?;
+        ensure!(output.status.success(), "DuckDB: {}", String::from_utf8_lossy(&output.stderr));
+        let counted: Value = serde_json::from_slice(&output.stdout)?;
+        ensure!(counted["rows"] == rows, "lapwing's SQL found {rows} rows, DuckDB {counted}");
+        let lines = counted["bodies"].as_u64().context("no count of bodies")?;
+        ensure!(lines == rows, "{rows} rows in the lake, and {lines} different ones");
+        Ok(None)
+    }
+}
+
+/// Counts with DuckDB.
+const COUNT: &str = include_str!("../../tests/duckdb_count.py");
