@@ -66,6 +66,8 @@ impl Writer {
 
     /// Goes on in a new file of the same name; the old one was taken away.
     pub fn begin_anew(&mut self) -> Result<()> {
+        // A file that is held open keeps its inode.
+        self.file = File::open("/dev/null")?;
         self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         Ok(())
     }

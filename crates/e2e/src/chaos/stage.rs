@@ -191,6 +191,11 @@ impl Stage {
         Ok(values.filter_map(|value| value.parse::<f64>().ok()).sum::<f64>() as u64)
     }
 
+    /// Batches that the collector has journaled since it started.
+    pub fn journaled(&self) -> Result<u64> {
+        self.figure(Program::Collector, "lapwing_collector_batches_total")
+    }
+
     /// Lines that carry an id and are visible.
     pub fn visible(&self) -> Result<u64> {
         oracle::count(&self.rig.http)

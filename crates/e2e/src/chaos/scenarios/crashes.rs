@@ -62,26 +62,30 @@ fn kill(stage: &mut Stage, programs: &[Program]) -> Result<()> {
 
 fn lose_acknowledgements(stage: &mut Stage) -> Result<()> {
     stage.write_as_usual()?;
-    let before = stage.figure(Collector, "lapwing_collector_duplicate_batches_total")?;
+    let duplicates = |stage: &Stage| stage.figure(Collector, "lapwing_collector_duplicate_batches_total");
+    let before = duplicates(stage)?;
     for _ in 0..stage.form.pick(6, 20) {
         stage.pause(50, 300);
-        let (proxy, journaled) =
-            (stage.proxy()?, stage.figure(Collector, "lapwing_collector_batches_total")?);
-        proxy.weather(Direction::Down, |down| down.stalled = true);
-        wait::until("a batch is journaled whose answer is held back", PATIENCE, || {
-            Ok((stage.figure(Collector, "lapwing_collector_batches_total")? > journaled).then_some(()))
-        })?;
-        proxy.cut();
-        proxy.heal();
+        wait_for_batches(stage, 2)?;
+        stage.proxy()?.weather(Direction::Down, |down| down.stalled = true);
+        // Its answer is held back, and lost with the connection.
+        wait_for_batches(stage, 1)?;
+        stage.proxy()?.cut();
+        stage.proxy()?.heal();
         stage.note("acknowledgement lost");
     }
-    let hits = || stage.figure(Collector, "lapwing_collector_duplicate_batches_total");
     let hits = wait::until("the batches come again", PATIENCE, || {
-        let hits = hits()? - before;
+        let hits = duplicates(stage)? - before;
         Ok((hits >= 3).then_some(hits))
     })?;
     stage.prove("batches recognised as duplicates", hits, 3);
     Ok(())
+}
+
+/// Waits until so many more batches are journaled.
+fn wait_for_batches(stage: &Stage, more: u64) -> Result<()> {
+    let before = stage.journaled()?;
+    wait::until("batches are journaled", PATIENCE, || Ok((stage.journaled()? >= before + more).then_some(())))
 }
 
 fn freeze(stage: &mut Stage, program: Program) -> Result<()> {
