@@ -2,12 +2,16 @@
 //!
 //! - **Identity.** A file is its inode and birth time, and the hash of its first bytes; a path is only a name for it. A renamed file goes on where it
 //!   was; a new file under an old name, or on a reused inode, begins at its start.
+//! - **Truncation** is seen by the size, or by bytes that changed under the position. What was not read before it is read from the copy that
+//!   `copytruncate` leaves beside the file, if there is one; then the file begins anew.
+//! - **Descriptors.** When there are too few for all files, those that are read to their end give theirs to others in turn.
 //! - **Positions** are behind whole lines. They travel with the lines; the file's next reading begins at the one that is durable.
 //! - **Reading** is by chunks of up to 256 KiB; line ends are found by SIMD, and nothing is allocated per line. A last line without its end waits for it.
 //! - **Waking.** An idle file has a one-shot inotify watch; one that grows is polled, so that a busy writer costs one wake-up
 //!   per [`PACE`] and not one per write. A scan of the globs now and then is the safety net.
 //! - **Back-pressure.** A full channel stops the thread. Files are held open meanwhile, also when they are rotated away or deleted.
 
+mod copy;
 mod discover;
 mod file;
 mod identity;

@@ -18,6 +18,7 @@ use rustix::{buffer::spare_capacity, io::pread};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
+    copy,
     identity::{About, Identity},
     lines::{self, Cut},
 };
@@ -63,6 +64,8 @@ pub(super) struct Events {
 #[derive(Debug)]
 pub(super) struct TailedFile {
     file: File,
+    /// The file itself, while what was truncated is read from a copy.
+    truncated: Option<File>,
     key: String,
     identity: Identity,
     path: PathBuf,
@@ -100,6 +103,7 @@ impl TailedFile {
         }
         Ok(Some(Self {
             file,
+            truncated: None,
             key: about.identity.key(),
             identity: about.identity,
             path: name.to_owned(),
@@ -199,10 +203,43 @@ impl TailedFile {
 
     /// Reads the next run of lines.
     pub(super) fn step(&mut self, bounds: Bounds) -> io::Result<Step> {
+        match self.look(bounds)? {
+            Step::Idle if self.truncated.is_some() => {
+                // Nobody will end the copy's last line.
+                let last = self.unfinished_line(bounds)?;
+                self.leave_copy();
+                Ok(last.unwrap_or(Step::Searching))
+            }
+            step => Ok(step),
+        }
+    }
+
+    /// The file was truncated: goes on in its copy, or begins anew.
+    fn truncate(&mut self) -> Step {
+        let read =
+            copy::Read { identity: self.identity, offset: self.offset, head: &self.head, trace: &self.trace };
+        if self.truncated.is_none()
+            && let Some(copy) = copy::find(&self.path, read)
+        {
+            self.truncated = Some(std::mem::replace(&mut self.file, copy));
+            self.moved(self.offset);
+        } else {
+            self.leave_copy();
+        }
+        Step::Truncated
+    }
+
+    fn leave_copy(&mut self) {
+        if let Some(file) = self.truncated.take() {
+            self.file = file;
+        }
+        self.begin_anew();
+    }
+
+    fn look(&mut self, bounds: Bounds) -> io::Result<Step> {
         let size = About::of_file(&self.file)?.size;
         if size < self.searched {
-            self.begin_anew();
-            return Ok(Step::Truncated);
+            return Ok(self.truncate());
         }
         if size == self.searched {
             return Ok(Step::Idle);
@@ -215,8 +252,7 @@ impl TailedFile {
         let wanted = length.min(CHUNK.max(bounds.max_line + 1));
         let mut chunk = self.read_at(self.offset - back as u64, back + wanted)?;
         if chunk.get(..back) != Some(&self.trace) {
-            self.begin_anew();
-            return Ok(Step::Truncated);
+            return Ok(self.truncate());
         }
         match lines::cut(&chunk[back..], bounds.max_line, bounds.max_rows) {
             Cut::Lines { bytes, rows } => {
@@ -447,6 +483,21 @@ mod tests {
         fs::write(&case.path, b"3\n").unwrap();
         assert_eq!(read_all(&mut file), b"3\n");
         assert_eq!(held(&file).generation, 1);
+    }
+
+    #[test]
+    fn what_was_truncated_before_it_was_read_is_read_from_the_copy() {
+        let case = Case::new(b"one\ntwo\n");
+        let mut file = case.open();
+        read_all(&mut file);
+        case.append(b"three\nfour\nhalf");
+        fs::copy(&case.path, case.path.with_extension("log.1")).unwrap();
+        fs::write(case.path.with_extension("log.2"), "another file, longer than that\n").unwrap();
+        fs::write(&case.path, b"5\n").unwrap();
+        assert_eq!(read_all(&mut file), b"three\nfour\nhalf\n5\n");
+        assert_eq!((held(&file).generation, file.events.read), (1, 6));
+        case.append(b"6\n");
+        assert_eq!(read_all(&mut file), b"6\n");
     }
 
     #[test]

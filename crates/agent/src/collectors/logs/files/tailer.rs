@@ -31,6 +31,10 @@ use crate::{
 const HOT: Duration = Duration::from_secs(2);
 /// A scan may take one part in this many of the time: with very many files they get rarer.
 const SCAN_SHARE: u32 = 200;
+/// Time between two scans while files wait for a descriptor.
+const TURNS: Duration = Duration::from_millis(250);
+/// Descriptors left to the rest of the agent.
+const SPARE_DESCRIPTORS: u64 = 32;
 /// Shortest time between two scans, however many names change.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 
@@ -77,6 +81,8 @@ impl Tailer {
             files: BTreeMap::new(),
             hot: Vec::new(),
             unwatched: HashSet::new(),
+            max_files: max_files(),
+            resting: HashSet::new(),
             complained: HashSet::new(),
             next_scan: Instant::now(),
             counters,
@@ -138,6 +144,10 @@ struct Run {
     hot: Vec<String>,
     /// Idle files that could not be watched: each scan looks at them.
     unwatched: HashSet<String>,
+    /// Most files held open.
+    max_files: usize,
+    /// Files that gave their descriptors to others.
+    resting: HashSet<String>,
     /// Paths whose failure was told.
     complained: HashSet<PathBuf>,
     next_scan: Instant,
@@ -326,6 +336,7 @@ impl Run {
     fn scan(&mut self) -> Result<(), Closed> {
         let started = Instant::now();
         let mut present = HashSet::new();
+        let mut waiting = Vec::new();
         let mut directories: HashSet<PathBuf> = self.config.globs.roots().into_iter().collect();
         for path in self.config.globs.scan() {
             directories.extend(path.parent().map(Path::to_owned));
@@ -338,7 +349,9 @@ impl Run {
                 // No event may have come: the queue overflowed, or another machine wrote to it.
                 Some(file) if file.searched() != about.size => self.heat(key.clone()),
                 Some(_) => {}
-                None => self.open(&key, &path, false)?,
+                None if self.files.len() < self.max_files => self.open(&key, &path, false)?,
+                None if self.held.get(&key).is_some_and(|held| held.position.offset == about.size) => {}
+                None => waiting.push((key.clone(), path)),
             }
             present.insert(key);
         }
@@ -349,8 +362,58 @@ impl Run {
         }
         self.look_at_unwatched();
         self.close_gone(&present)?;
+        self.find_resting(&present)?;
+        let take_turns = !waiting.is_empty();
+        self.take_turns(waiting)?;
         self.counters.files_open.set(self.files.len() as u64);
-        self.next_scan = Instant::now() + self.config.rescan_interval.max(started.elapsed() * SCAN_SHARE);
+        let pause = if take_turns { TURNS } else { self.config.rescan_interval };
+        self.next_scan = Instant::now() + pause.max(started.elapsed() * SCAN_SHARE);
+        Ok(())
+    }
+
+    /// Opens files for which there was no descriptor, in the place of those that are read to their end; when there are none, of those that
+    /// did not grow for longest.
+    fn take_turns(&mut self, waiting: Vec<(String, PathBuf)>) -> Result<(), Closed> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if self.complained.insert(PathBuf::new()) {
+            self.counters.file_errors.add(1);
+            let limit = self.max_files;
+            tracing::warn!(
+                "there are descriptors for {limit} files only: files are read in turns; raise the limit of open files (LimitNOFILE=)"
+            );
+        }
+        let mut places: Vec<(bool, Instant, String)> =
+            self.files.iter().map(|(key, file)| (file.has_more(), file.grew, key.clone())).collect();
+        places.sort();
+        for ((_, _, place), (key, path)) in places.into_iter().zip(waiting) {
+            self.rest(&place);
+            self.open(&key, &path, false)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up a descriptor; the file goes on from here at its next turn.
+    fn rest(&mut self, key: &str) {
+        self.hot.retain(|hot| hot != key);
+        self.unwatched.remove(key);
+        let Some(file) = self.files.remove(key) else { return };
+        self.held.extend(Held::new(file.position(false)).map(|held| (held.key.clone(), held)));
+        self.resting.insert(key.to_owned());
+    }
+
+    /// Files that lost their name while they rested are read to their end under the new one.
+    fn find_resting(&mut self, present: &HashSet<String>) -> Result<(), Closed> {
+        self.resting.retain(|key| self.held.contains_key(key));
+        let lost: Vec<String> = self.resting.iter().filter(|key| !present.contains(*key)).cloned().collect();
+        for key in lost {
+            match self.held.get(&key).map(find_in_directory) {
+                Some(Found::At(path)) if self.files.len() < self.max_files => self.open(&key, &path, true)?,
+                Some(Found::Gone) => self.forget(&key)?,
+                _ => {}
+            }
+        }
         Ok(())
     }
 
@@ -465,6 +528,12 @@ impl Run {
         let path = self.files.get(key).map(|file| file.path().display().to_string()).unwrap_or_default();
         tracing::warn!("{path}: can't be read: {error}; trying again at the next scan");
     }
+}
+
+/// Most files to hold open, by the limit of descriptors.
+fn max_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX).max(8)
 }
 
 enum Found {
