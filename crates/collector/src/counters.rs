@@ -20,6 +20,8 @@ pub struct Counters {
     pub leases: Count,
     /// Rows of journal records that could not be turned into rows.
     pub unreadable_records: Count,
+    /// Panics of workers, each isolated to its record.
+    pub panics: Count,
     refused: [Count; Kind::ALL.len()],
 }
 
@@ -51,6 +53,7 @@ impl Counters {
             "Journal records without rows.",
             unreadable,
         );
+        page.counter("lapwing_collector_panics_total", "Panics of workers.", self.panics.get());
         page.gauge("lapwing_collector_journal_bytes", "Size of the journal.", journal.bytes as f64);
         page.gauge(
             "lapwing_collector_journal_durable",

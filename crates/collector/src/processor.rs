@@ -5,7 +5,9 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
@@ -97,18 +99,33 @@ fn work(inbox: &Mutex<mpsc::Receiver<Job>>, done: &async_mpsc::UnboundedSender<D
     loop {
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { index, columns, about, room }) = job else { return };
-        let rows = match record_batch(&columns, &about) {
-            Ok(rows) => Some(rows),
-            Err(error) => {
-                counters.unreadable_records.add(1);
-                tracing::error!("journal record {index}: {error}; its rows are left out");
-                None
-            }
-        };
+        let rows = isolated(counters, || record_batch(&columns, &about));
+        if let Err(error) = &rows {
+            counters.unreadable_records.add(1);
+            tracing::error!("journal record {index}: {error}; its rows are left out");
+        }
+        let rows = rows.ok();
         if done.send((index, rows, room)).is_err() {
             return;
         }
     }
+}
+
+/// Runs `make`; a panic in it costs neither the thread nor the records behind, which wait for this one. It is tried once more: what
+/// went wrong may have been the moment and not the record.
+fn isolated<T, E: Display>(counters: &Counters, make: impl Fn() -> Result<T, E>) -> Result<T, String> {
+    let mut reason = None;
+    for _ in 0..2 {
+        match catch_unwind(AssertUnwindSafe(&make)) {
+            Ok(made) => return made.map_err(|error| error.to_string()),
+            Err(panic) => {
+                counters.panics.add(1);
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                reason = text.or_else(|| panic.downcast_ref::<&str>().copied()).map(str::to_owned);
+            }
+        }
+    }
+    Err(format!("a worker panicked: {}", reason.as_deref().unwrap_or("without a word")))
 }
 
 /// Puts what the workers finish back into the journal's order.
@@ -121,5 +138,27 @@ async fn sequence(mut finished: async_mpsc::UnboundedReceiver<Done>, mut next: u
             drop(room);
             next += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_isolated_and_tried_once_more() {
+        let (counters, calls) = (Counters::default(), Cell::new(0));
+        let once = || {
+            calls.set(calls.get() + 1);
+            if calls.get() == 1 { panic!("for once") } else { Ok::<_, String>(calls.get()) }
+        };
+        assert_eq!(isolated(&counters, once), Ok(2));
+        assert_eq!(counters.panics.get(), 1);
+        let always = || -> Result<(), String> { panic!("{}", "always") };
+        assert_eq!(isolated(&counters, always).unwrap_err(), "a worker panicked: always");
+        assert_eq!(counters.panics.get(), 3);
+        assert_eq!(isolated(&counters, || Err::<(), _>("wrong")).unwrap_err(), "wrong");
     }
 }

@@ -9,6 +9,7 @@ mod group;
 pub mod report;
 pub mod scenarios;
 pub mod stage;
+mod tracer;
 pub mod watchdog;
 
 use std::time::{Duration, Instant};

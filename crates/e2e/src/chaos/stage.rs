@@ -133,7 +133,8 @@ impl Stage {
         self.written.insert(file, lines);
     }
 
-    fn process(&mut self, program: Program) -> &mut Process {
+    /// One of the two.
+    pub fn process(&mut self, program: Program) -> &mut Process {
         match program {
             Program::Agent => &mut self.rig.agent,
             Program::Collector => &mut self.rig.collector,

@@ -5,11 +5,12 @@ use std::{fs, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use super::Scenario;
+use super::{Scenario, needs, needs_root};
 use crate::{
     chaos::{
         Stage,
         stage::Program::{self, Agent, Collector},
+        tracer::Tracer,
         watchdog::Undo,
     },
     http,
@@ -28,6 +29,13 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("kill-both", "`kill -9` of both at once, 20 times", |stage| {
         kill(stage, &[Agent, Collector])
     })
+    .short(),
+    Scenario::new(
+        "crash-points",
+        "the end of a process at each kind of system call that moves state, 8 times each",
+        crash_at_calls,
+    )
+    .where_possible(|| needs_root().and_then(|()| needs("strace")))
     .short(),
     Scenario::new(
         "lost-acks",
@@ -57,6 +65,45 @@ fn kill(stage: &mut Stage, programs: &[Program]) -> Result<()> {
     }
     stage.rig.wait_for_agent()?;
     stage.prove("rows in the end", stage.visible()?, 1_000);
+    Ok(())
+}
+
+/// All that outlives a process goes through a system call: there are no other moments at which a crash could leave something half done.
+const CALLS: [(Program, &str); 11] = [
+    (Collector, "writev"),
+    (Collector, "write"),
+    (Collector, "pwrite64"),
+    (Collector, "fdatasync"),
+    (Collector, "fsync"),
+    (Collector, "rename"),
+    (Agent, "openat"),
+    (Agent, "pread64"),
+    (Agent, "writev"),
+    (Agent, "recvfrom"),
+    (Agent, "fdatasync"),
+];
+
+fn crash_at_calls(stage: &mut Stage) -> Result<()> {
+    stage.write_as_usual()?;
+    let (limit, mut crashes) = (Duration::from_millis(stage.form.pick(1_200, 3_000)), 0);
+    for round in 0..stage.form.pick(1, 8) {
+        for (program, calls) in CALLS {
+            let most = if calls == "rename" { 2 } else { 12 };
+            let when = stage.random.within(1..most);
+            let id = stage.process(program).id().context("it does not run")?;
+            let tracer = Tracer::attach(id, None, calls, &format!("signal=KILL:when={when}"))?;
+            // Some are rare: another round may meet them.
+            let ended = stage.process(program).wait(limit).is_ok();
+            tracer.detach()?;
+            if ended {
+                crashes += 1;
+                stage.note(format!("round {round}: {program:?} ended at {calls} number {when}"));
+                stage.start(program)?;
+            }
+        }
+    }
+    stage.rig.wait_for_agent()?;
+    stage.prove("crashes at a system call", crashes, stage.form.pick(6, 50));
     Ok(())
 }
 

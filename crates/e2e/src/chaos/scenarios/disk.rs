@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use crate::{
     chaos::{
         Stage,
         stage::Program::{Agent, Collector},
+        tracer::Tracer,
         watchdog::Undo,
     },
     rig::PATIENCE,
@@ -88,23 +89,6 @@ fn fill(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Has a tracer make the calls of a running process fail as `inject` says, where they touch `path`.
-fn inject(process: u32, path: &std::path::Path, calls: &str, inject: &str) -> Result<Child> {
-    let tracer = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-p", &process.to_string()])
-        .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{inject}")])
-        .arg("-P")
-        .arg(path)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    wait::until("the tracer is attached", PATIENCE, || {
-        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        Ok(status.lines().any(|line| line == format!("TracerPid:\t{}", tracer.id())).then_some(()))
-    })?;
-    Ok(tracer)
-}
-
 /// The segment that is written to.
 fn newest_segment(stage: &Stage) -> Result<PathBuf> {
     let names = fs::read_dir(stage.rig.data_dir.join("journal"))?.flatten().map(|entry| entry.path());
@@ -118,12 +102,11 @@ fn fail_sync(stage: &mut Stage) -> Result<()> {
         stage.pause(300, 1500);
         let id = stage.rig.collector.id().context("it does not run")?;
         stage.look_at_memory();
-        let mut tracer = inject(id, &newest_segment(stage)?, "fdatasync", "error=EIO:when=1")?;
+        let tracer = Tracer::attach(id, Some(&newest_segment(stage)?), "fdatasync", "error=EIO:when=1")?;
         let status = stage.rig.collector.wait(PATIENCE).context("an fsync that failed ends the collector")?;
         ensure!(!status.success(), "the collector ended with {status} after an fsync that failed");
         stage.note(format!("fsync failed, the collector ended with {status}"));
-        let _ = tracer.kill();
-        tracer.wait()?;
+        tracer.detach()?;
         stage.start(Collector)?;
     }
     Ok(())
@@ -134,11 +117,10 @@ fn refuse_writes(stage: &mut Stage) -> Result<()> {
     stage.pause(300, 1500);
     let before = stage.figure(Collector, "lapwing_collector_refused_total")?;
     let id = stage.rig.collector.id().context("it does not run")?;
-    let mut tracer = inject(id, &newest_segment(stage)?, "writev", "error=EROFS")?;
+    let tracer = Tracer::attach(id, Some(&newest_segment(stage)?), "writev", "error=EROFS")?;
     stage.note("writes are refused");
     std::thread::sleep(Duration::from_secs(stage.form.pick(2, 5)));
-    tracer.kill()?;
-    tracer.wait()?;
+    tracer.detach()?;
     stage.note("writes are taken again");
     if stage.rig.collector.ended()?.is_some() {
         stage.note("the collector had ended");
