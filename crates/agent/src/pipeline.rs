@@ -243,6 +243,12 @@ impl Pipeline {
         match answer {
             Ok(response) => {
                 self.acknowledged = self.acknowledged.max(response.durable_sequence);
+                if !shipment.batch.dropped_cause.is_empty()
+                    && let Err(error) = self.dead_letters.confirm(shipment.batch.origin.as_ref())
+                {
+                    // The next lease settles it.
+                    tracing::error!("a dead letter stays pending: {error}");
+                }
                 self.acknowledged(&shipment.batch);
                 Ok(())
             }

@@ -53,6 +53,8 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     shared.counters.set_shipping();
     tracing::info!("lease taken, {} sources are known to the collector", lease.positions.len());
     let held = recorder::Held::new(&lease.positions);
+    let dead_letters = DeadLetters::new(&shared.config.state_dir);
+    dead_letters.settle(&lease.positions)?;
     recorder::carry_over(&shared.recording, &held).await.map_err(io::Error::other)?;
 
     let (input, inputs) = mpsc::channel(QUEUE);
@@ -73,7 +75,6 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     tokio::spawn(replay);
     tokio::spawn(recorder::trim(Arc::clone(&shared.recording), trimmed));
     let shipper = shared.transport.shipper(options.in_flight);
-    let dead_letters = DeadLetters::new(&shared.config.state_dir);
     let counters = Arc::clone(&shared.counters);
     let pipeline = Pipeline::new(options, inputs, shipper, trim, dead_letters, counters);
     let hurry = CancellationToken::new();
