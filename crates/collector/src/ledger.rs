@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use lapwing_delivery::accounts::Account;
 use lapwing_store::ledger::{Ledger, LedgerEntry, LedgerSource, Told};
 
-use crate::{accounts::Account, agents::Agents};
+use crate::agents::Agents;
 
 /// Reads the books of all agents.
 #[derive(Debug)]
