@@ -3,6 +3,7 @@
 mod crashes;
 mod disk;
 mod network;
+mod poison;
 mod resources;
 mod sources;
 mod time;
@@ -63,7 +64,8 @@ impl Scenario {
 
 /// All of them, in the order of the table.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let groups = [crashes::ALL, disk::ALL, resources::ALL, network::ALL, sources::ALL, time::ALL];
+    let groups =
+        [crashes::ALL, disk::ALL, resources::ALL, network::ALL, sources::ALL, time::ALL, poison::ALL];
     groups.into_iter().flatten().copied()
 }
 
