@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use lapwing::v1::{Resource, ResumeResponse};
+use lapwing_delivery::Held;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +53,7 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     shared.counters.leases.add(1);
     shared.counters.set_shipping();
     tracing::info!("lease taken, {} sources are known to the collector", lease.positions.len());
-    let held = recorder::Held::new(&lease.positions);
+    let held = Held::new(&lease.positions);
     recorder::carry_over(&shared.recording, &held).await.map_err(io::Error::other)?;
 
     let (input, inputs) = mpsc::channel(QUEUE);

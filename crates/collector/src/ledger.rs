@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lapwing_delivery::accounts::{Account, Accounts};
 use lapwing_store::ledger::{Ledger, LedgerEntry, LedgerSource, Told};
 
-use crate::{
-    accounts::{Account, Accounts},
-    agents::Agents,
-};
+use crate::agents::Agents;
 
 /// Reads the books of all agents.
 #[derive(Debug)]
