@@ -72,7 +72,7 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         journal: journal.clone(),
         agents: Arc::clone(&agents),
         processor,
-        limits: Limits::default(),
+        limits: config.limits.clone(),
         counters: Arc::clone(&counters),
         fatal: fatal.clone(),
         // The rest is for leases and snapshots: without a snapshot nothing could be trimmed.
