@@ -116,7 +116,11 @@ fn a_dead_letter_comes_in_exactly_once_when_the_cause_is_gone_however_often_it_i
     assert!(text(&third.stdout).contains("nothing stored again"), "{}", text(&third.stderr));
     rig.wait_for_rows(501)?;
     let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, 500)]))?;
-    assert_eq!((verdict.lost, verdict.doubled, verdict.altered, verdict.foreign), (0, 0, 0, 1), "{verdict:?}");
+    assert_eq!(
+        (verdict.lost, verdict.doubled, verdict.altered, verdict.foreign),
+        (0, 0, 0, 1),
+        "{verdict:?}"
+    );
     let agents = rig.sql("SELECT DISTINCT agent FROM logs")?;
     assert_eq!(agents.trim(), r#"{"agent":"agent-001"}"#);
     Ok(())
