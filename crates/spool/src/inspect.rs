@@ -162,15 +162,20 @@ impl Inspector {
     /// # Errors
     /// When the directory can't be read. Damage is no error.
     pub fn open(path: &Path) -> Result<Self, SpoolError> {
-        let first = Self::look(path)?;
+        let first = Self::look(path, holder)?;
         if first.inspection.holder.is_none() || first.inspection.is_whole() {
             return Ok(first);
         }
-        let mut second = Self::look(path)?;
+        let mut second = Self::look(path, holder)?;
         let (seen, found) = (first.inspection, &mut second.inspection);
         found.damage.retain(|damage| seen.damage.contains(damage));
         found.missing.retain(|missing| seen.missing.contains(missing));
         Ok(second)
+    }
+
+    /// Looks at a spool whose lock the caller holds: no writer is at work.
+    pub(crate) fn held(path: &Path) -> Result<Self, SpoolError> {
+        Self::look(path, |_| None)
     }
 
     /// What was found.
@@ -209,7 +214,7 @@ impl Inspector {
         Ok(whole.then(|| Bytes::from(bytes.split_off(record::HEADER))))
     }
 
-    fn look(path: &Path) -> Result<Self, SpoolError> {
+    fn look(path: &Path, holder: impl Fn(&Path) -> Option<Holder>) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::disk(path, "look at", source);
         let mut disk = Reading::new(path);
         let (mut firsts, foreign) = names(path).map_err(failed)?;

@@ -53,7 +53,9 @@ impl Repair {
         };
         let set_aside: Vec<_> = inspection.segments.iter().filter(is_unreadable).collect();
         let headless = |segment: &&SegmentState| {
-            segment.headless && segment.bytes >= segment::HEADER as u64 && !set_aside.contains(segment)
+            // The newest one with nothing behind its header gets it again when the spool is opened.
+            let by_recovery = newest == Some(&segment.name) && segment.bytes <= segment::HEADER as u64;
+            segment.headless && !by_recovery && !set_aside.contains(segment)
         };
         Self {
             cut: inspection.tail.clone().filter(|tail| tail.offset >= segment::HEADER as u64),
@@ -85,7 +87,7 @@ pub fn repair(path: &Path, time: &str) -> Result<Repair, SpoolError> {
         io::ErrorKind::WouldBlock => SpoolError::Locked { path: path.to_owned() },
         _ => failed(source),
     })?;
-    let inspector = Inspector::open(path)?;
+    let inspector = Inspector::held(path)?;
     if let Some((name, version)) = inspector.inspection().newer() {
         return Err(SpoolError::Version { path: path.to_owned(), name: name.to_owned(), version });
     }
@@ -116,7 +118,9 @@ fn keep(plan: &Repair, path: &Path, kept_in: &Path) -> io::Result<()> {
         copy(&path.join(segment), *offset, *bytes, &kept_in.join(format!("{segment}.from-{offset}")))?;
     }
     for name in &plan.headers {
-        copy(&path.join(name), 0, segment::HEADER as u64, &kept_in.join(format!("{name}.header")))?;
+        let from = path.join(name);
+        let bytes = fs::metadata(&from)?.len().min(segment::HEADER as u64);
+        copy(&from, 0, bytes, &kept_in.join(format!("{name}.header")))?;
     }
     for (name, _) in &plan.set_aside {
         // The same file under another name: a disk that can't read it need not.
