@@ -19,6 +19,7 @@ mod ports;
 mod program;
 mod query;
 mod rows;
+mod spool;
 mod tail;
 mod time;
 mod token;
@@ -46,6 +47,7 @@ enum Command {
     Tail(tail::Args),
     Why(why::Args),
     Deadletter(deadletter::Args),
+    Spool(spool::Args),
     Doctor(doctor::Args),
     Token(token::Args),
     Certs(certs::Args),
@@ -72,6 +74,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Why(args) => why::run(&args).await,
         Command::Deadletter(args) => deadletter::run(&args).await,
         Command::Doctor(args) => doctor::run(&args).await,
+        Command::Spool(args) => spool::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Config(args) => config::run(&args),

@@ -23,6 +23,7 @@ use crate::{
 };
 
 const BATCH: &str = "batch";
+const PENDING: &str = "pending";
 const REASON: &str = "reason";
 const REPLAYED: &str = "replayed";
 
@@ -68,6 +69,15 @@ impl Letters {
 
     /// Names of all letters, in the order of their numbers within an epoch.
     pub(crate) fn names(&self) -> Result<Vec<String>, Failure> {
+        self.names_with(BATCH)
+    }
+
+    /// How many batches a running agent has set aside and not yet given up: should it stop now, it reads their events again.
+    pub(crate) fn pending(&self) -> Result<usize, Failure> {
+        Ok(self.names_with(PENDING)?.len())
+    }
+
+    fn names_with(&self, wanted: &str) -> Result<Vec<String>, Failure> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.with_context(|| self.folder.display().to_string())?,
@@ -76,7 +86,7 @@ impl Letters {
         for entry in entries {
             let path = entry.with_context(|| self.folder.display().to_string())?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
-            if path.extension().is_some_and(|extension| extension == BATCH)
+            if path.extension().is_some_and(|extension| extension == wanted)
                 && let Some(stem) = stem
             {
                 names.push(stem.to_owned());

@@ -13,6 +13,10 @@ const SOURCES: usize = 3;
 /// Prints the letters.
 pub(super) fn run(letters: &Letters, format: Option<query::Format>) -> Result<(), Failure> {
     let names = letters.names()?;
+    let pending = letters.pending()?;
+    if pending > 0 {
+        output::note(format_args!("{} more not yet given up by the agent", count(pending)));
+    }
     let columns = [
         ("set_aside", false),
         ("name", false),
