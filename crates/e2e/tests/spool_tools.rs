@@ -41,7 +41,7 @@ fn a_journal_under_load_is_never_told_damaged_and_gives_every_row() -> Result<()
     for round in 0..ROUNDS {
         let found = check(&data_dir)?;
         assert_eq!(found["whole"], true, "round {round}: {found}");
-        assert_eq!(found["holder"]["program"], "lapwing-collecto", "round {round}: {found}");
+        assert_eq!(found["holder"]["program"], "lapwing-collector", "round {round}: {found}");
         seen.push(found["segments"].as_array().unwrap().last().unwrap()["next"].as_u64().unwrap());
         let agent = check(&state_dir)?;
         assert_eq!(agent["whole"], true, "round {round}: {agent}");

@@ -1,6 +1,11 @@
 //! Who holds a spool, told without touching its lock: even a lock held for a moment would turn a starting program away.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+};
 
 use crate::disk::LOCK;
 
@@ -27,8 +32,15 @@ impl std::fmt::Display for Holder {
 pub fn holder(folder: &Path) -> Option<Holder> {
     let inode = fs::metadata(folder.join(LOCK)).ok()?.ino();
     let pid = holder_of(&fs::read_to_string("/proc/locks").ok()?, inode)?;
-    let program = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some(Holder { pid, program: program.trim().to_owned() })
+    Some(Holder { pid, program: program(pid).unwrap_or_default() })
+}
+
+/// The name a process was started by: the kernel's own name for it has 15 characters.
+fn program(pid: u32) -> Option<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = Path::new(OsStr::from_bytes(first)).file_name()?;
+    Some(name.to_string_lossy().into_owned())
 }
 
 /// `7: FLOCK  ADVISORY  WRITE 1234 fe:00:56789 0 EOF`. The device is left out: file systems with volumes list another one than

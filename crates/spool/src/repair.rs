@@ -42,23 +42,24 @@ impl Repair {
     /// What a repair of this directory would change.
     pub fn plan(inspection: &Inspection) -> Self {
         let newest = inspection.segments.last().map(|newest| &newest.name);
+        let cut = inspection.tail.clone().filter(|tail| tail.offset >= segment::HEADER as u64);
         let damaged =
             |segment: &SegmentState| inspection.damage.iter().any(|damage| damage.segment == segment.name);
         let behind_header = |segment: &SegmentState| segment.bytes > segment::HEADER as u64;
+        // The newest one can go only where another one is begun behind its torn end.
+        let is_followed = |segment: &SegmentState| cut.is_some() || newest != Some(&segment.name);
         let is_unreadable = |segment: &&SegmentState| {
-            segment.records == 0
-                && behind_header(segment)
-                && damaged(segment)
-                && newest != Some(&segment.name)
+            segment.records == 0 && behind_header(segment) && damaged(segment) && is_followed(segment)
         };
         let set_aside: Vec<_> = inspection.segments.iter().filter(is_unreadable).collect();
+        let is_set_aside = |name: &String| set_aside.iter().any(|segment| segment.name == *name);
         let headless = |segment: &&SegmentState| {
             // The newest one with nothing behind its header gets it again when the spool is opened.
             let by_recovery = newest == Some(&segment.name) && segment.bytes <= segment::HEADER as u64;
             segment.headless && !by_recovery && !set_aside.contains(segment)
         };
         Self {
-            cut: inspection.tail.clone().filter(|tail| tail.offset >= segment::HEADER as u64),
+            cut: cut.clone().filter(|tail| !is_set_aside(&tail.segment)),
             headers: inspection
                 .segments
                 .iter()
@@ -100,13 +101,16 @@ pub fn repair(path: &Path, time: &str) -> Result<Repair, SpoolError> {
     for name in &plan.headers {
         write_header(&path.join(name), name).map_err(failed)?;
     }
-    for (name, _) in &plan.set_aside {
-        make_room(path, &kept_in, name).map_err(failed)?;
-    }
+    // The newest one waits until recovery has begun another behind it.
+    let newest = inspector.inspection().segments.last().map(|newest| newest.name.clone());
+    let (last, others): (Vec<_>, Vec<_>) =
+        plan.set_aside.iter().map(|(name, _)| name).partition(|name| Some(*name) == newest.as_ref());
+    others.into_iter().try_for_each(|name| make_room(path, &kept_in, name)).map_err(failed)?;
     let (mut chain, _) = Chain::open(Box::new(disk), path.to_owned())?;
     if let Some(tail) = &plan.cut {
         chain.cut(&tail.segment, tail.offset)?;
     }
+    last.into_iter().try_for_each(|name| make_room(path, &kept_in, name)).map_err(failed)?;
     plan.kept_in = Some(kept_in);
     Ok(plan)
 }

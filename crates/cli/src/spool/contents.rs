@@ -19,7 +19,7 @@ pub(super) enum Contents {
     /// The journal's.
     Journal(Record),
     /// Metric points, and the number of the first one.
-    Points(u64, Columns),
+    Points(u64, Box<Columns>),
     /// Nothing that this program knows.
     Unknown,
 }
@@ -29,7 +29,7 @@ impl Contents {
     /// what is read as the one in full is not the other.
     pub(super) fn of(payload: &Bytes) -> Self {
         if let Some((first, columns)) = points(payload) {
-            return Self::Points(first, columns);
+            return Self::Points(first, Box::new(columns));
         }
         Record::decode(payload).map_or(Self::Unknown, Self::Journal)
     }

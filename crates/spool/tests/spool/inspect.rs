@@ -1,10 +1,11 @@
 //! Looking at directories and repairing them, on a real file system.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use lapwing_spool::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{all, options, payload};
+use super::{all, fill, options, payload};
 
 const TIME: &str = "20260101T000000Z";
 
@@ -159,6 +160,39 @@ fn a_segment_of_which_nothing_is_left_is_set_aside_and_an_empty_one_keeps_its_pl
     assert!(after.damage.is_empty(), "{after:?}");
     assert_eq!((after.records(), after.lost()), (before.records(), before.lost()));
     assert!(Repair::plan(&after).is_empty());
+}
+
+#[test]
+fn a_writer_that_begins_and_removes_segments_is_never_told_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path());
+    fill(&mut spool, 50, 40);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let last = fill(&mut spool, 3, 40);
+                spool.trim(last.saturating_sub(30)).unwrap();
+            }
+        });
+        let mut firsts = BTreeSet::new();
+        // Until a hundred different beginnings were seen: so often was something removed between two looks.
+        while firsts.len() < 100 {
+            let mut inspector = Inspector::open(folder.path()).unwrap();
+            let found = inspector.inspection().clone();
+            if !found.is_whole() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            assert!(found.is_whole(), "{found:?}");
+            firsts.insert(found.segments.first().map_or(0, |first| first.first));
+            for place in inspector.places(1) {
+                if let Some(found) = inspector.read(&place).unwrap() {
+                    assert_eq!(found, payload(place.index, 40));
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 #[derive(Debug, Clone)]
