@@ -135,7 +135,7 @@ fn remove(letters: &Letters, which: &WhichArgs) -> Result<(), Failure> {
 
 /// `1 dead letter`, `2 dead letters`.
 fn count(letters: usize) -> String {
-    format!("{letters} dead {}", if letters == 1 { "letter" } else { "letters" })
+    output::counted(letters as u64, "dead letter")
 }
 
 /// The folder of the letters in a state directory.

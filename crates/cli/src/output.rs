@@ -30,6 +30,11 @@ pub(crate) fn failed(error: io::Error) -> Failure {
     Failure::from(anyhow::Error::from(error).context("write to stdout"))
 }
 
+/// `1 record`, `2 records`.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// All of stdin as text.
 pub(crate) fn read_stdin(what: &str) -> Result<String, Failure> {
     Ok(io::read_to_string(io::stdin()).with_context(|| format!("read {what} from stdin"))?)

@@ -19,7 +19,7 @@ use prost::Message;
 
 use crate::{
     exit::{Exit, Failure, OrExit},
-    rows,
+    output, rows,
 };
 
 const BATCH: &str = "batch";
@@ -217,7 +217,8 @@ impl Letter {
 
     /// Rows, signal and agent in words.
     pub(crate) fn summary(&self) -> String {
-        format!("{} rows for {}, from agent {:?}", self.rows(), self.signal(), self.agent())
+        let rows = output::counted(self.rows(), "row");
+        format!("{rows} for {}, from agent {:?}", self.signal(), self.agent())
     }
 }
 

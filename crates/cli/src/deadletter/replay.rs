@@ -85,7 +85,11 @@ async fn replay(mut connection: Connection, letters: &Letters, names: &[String])
             Err(status) => return Err(stopped(&connection, &status)),
         }
     }
-    output::line(format_args!("{} sent, {rows} rows stored", count(names.len() - refused)))?;
+    output::line(format_args!(
+        "{} sent, {} stored",
+        count(names.len() - refused),
+        output::counted(rows, "row")
+    ))?;
     match refused {
         0 => Ok(()),
         _ => Err(Exit::Unsound.because(anyhow!("{} refused again; the reasons are noted", count(refused)))),
@@ -94,7 +98,7 @@ async fn replay(mut connection: Connection, letters: &Letters, names: &[String])
 
 fn taken(answer: &IngestResponse) -> String {
     match answer.duplicate_batches {
-        0 => format!("{} rows stored", answer.accepted_rows),
+        0 => format!("{} stored", output::counted(answer.accepted_rows, "row")),
         _ => "was sent before, nothing stored again".to_owned(),
     }
 }

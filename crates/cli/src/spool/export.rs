@@ -56,7 +56,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let lost = inspector.inspection().lost();
     let Written { records, rows, unreadable } = written;
     output::note(format_args!(
-        "{records} records, {rows} rows; {lost} damaged or missing, {unreadable} not decoded"
+        "{}, {}; {lost} damaged or missing in the whole spool, {unreadable} not decoded",
+        output::counted(records, "record"),
+        output::counted(rows, "row")
     ));
     if lost + unreadable > 0 { Err(Exit::Unsound.quietly()) } else { Ok(()) }
 }

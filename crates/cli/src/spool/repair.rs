@@ -42,11 +42,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let plan = Repair::plan(before);
     output::line(format_args!("{}: {}", path.display(), check::words(before)))?;
     if args.dry_run {
-        tell(&plan, "would be")?;
+        tell(&plan, "would be ")?;
         return told_loss(before);
     }
     let done = repair::repair(&path, &now()).map_err(|error| failed(&path, error))?;
-    tell(&done, "was")?;
+    tell(&done, "")?;
     if let Some(kept_in) = &done.kept_in {
         output::line(format_args!("what was changed is kept in {}", kept_in.display()))?;
     }
@@ -58,20 +58,20 @@ fn tell(repair: &Repair, was: &str) -> Result<(), Failure> {
         return output::line("there is nothing to change");
     }
     if let Some(Tail { segment, offset, bytes, .. }) = &repair.cut {
-        output::line(format_args!("{segment}: {bytes} bytes {was} cut from byte {offset} on"))?;
+        output::line(format_args!("{segment}: {bytes} bytes {was}cut from byte {offset} on"))?;
     }
     for name in &repair.headers {
-        output::line(format_args!("{name}: its header {was} written again"))?;
+        output::line(format_args!("{name}: its header {was}written again"))?;
     }
     for (name, bytes) in &repair.set_aside {
-        output::line(format_args!("{name}: {bytes} bytes of which nothing can be read {was} set aside"))?;
+        output::line(format_args!("{name}: {bytes} bytes of which nothing can be read {was}set aside"))?;
     }
     Ok(())
 }
 
 fn told_loss(found: &Inspection) -> Result<(), Failure> {
     let (records, lost) = (found.records(), found.lost());
-    output::line(format_args!("{records} records can be read, {lost} are lost"))
+    output::line(format_args!("{} can be read, {lost} lost", output::counted(records, "record")))
 }
 
 fn failed(path: &Path, error: SpoolError) -> Failure {

@@ -138,6 +138,8 @@ fn the_spool_is_found_in_the_directory_above() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(find(folder.path()), None);
     for name in ["journal", "spool"] {
+        // A lock alone is somebody else's.
+        fs::write(folder.path().join("lock"), "").unwrap();
         let own = folder.path().join(name);
         drop(open(&own));
         assert_eq!(find(folder.path()), Some(own.clone()));

@@ -2,6 +2,8 @@
 
 use lapwing_spool::inspect::{DamageKind, Inspection, SegmentState, Tail};
 
+use crate::output;
+
 /// A kind of damage.
 pub(crate) fn what(kind: DamageKind) -> &'static str {
     match kind {
@@ -22,7 +24,7 @@ pub(crate) fn words(found: &Inspection) -> String {
         ));
     }
     if found.lost() > 0 {
-        parts.push(format!("{} records are lost", found.lost()));
+        parts.push(format!("{} lost", output::counted(found.lost(), "record")));
     } else if !found.damage.is_empty() {
         parts.push("damaged, but no record is lost".to_owned());
     }
@@ -35,8 +37,9 @@ pub(crate) fn words(found: &Inspection) -> String {
 
 fn sum(found: &Inspection) -> String {
     let state = if found.is_whole() { "whole" } else { "not whole" };
-    let (records, bytes, segments) = (found.records(), found.bytes(), found.segments.len());
-    format!("{state}: {records} records, {bytes} bytes in {segments} segments")
+    let records = output::counted(found.records(), "record");
+    let segments = output::counted(found.segments.len() as u64, "segment");
+    format!("{state}: {records}, {} bytes in {segments}", found.bytes())
 }
 
 fn end(tail: &Tail) -> String {
@@ -62,7 +65,7 @@ pub(crate) fn state(found: &Inspection, segment: &SegmentState) -> String {
         (0, None) => "whole".to_owned(),
         (0, Some(tail)) if tail.in_progress => "being written".to_owned(),
         (0, Some(_)) => "torn end".to_owned(),
-        _ => format!("damaged, {lost} records lost"),
+        _ => format!("damaged, {} lost", output::counted(lost, "record")),
     }
 }
 
@@ -89,7 +92,7 @@ mod tests {
     #[test]
     fn the_verdict_says_whole_torn_held_or_lost() {
         let mut told = found();
-        assert_eq!(words(&told), "whole: 2 records, 100 bytes in 1 segments");
+        assert_eq!(words(&told), "whole: 2 records, 100 bytes in 1 segment");
         let segment = "1.spool".to_owned();
         let tail = Tail { segment: segment.clone(), offset: 90, bytes: 10, records: 1, in_progress: false };
         told.tail = Some(tail.clone());
@@ -103,8 +106,8 @@ mod tests {
             "{words_of}"
         );
         told.damage.push(Damage { segment, kind: DamageKind::Payload, offset: 32, bytes: 30, records: 1 });
-        assert!(words(&told).starts_with("not whole") && words(&told).contains("1 records are lost"));
-        assert_eq!(state(&told, &told.segments[0]), "damaged, 1 records lost");
+        assert!(words(&told).starts_with("not whole") && words(&told).contains("1 record lost"));
+        assert_eq!(state(&told, &told.segments[0]), "damaged, 1 record lost");
     }
 
     #[test]
