@@ -1,7 +1,7 @@
 # lapwing: `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint fmt fmt-check proto docs policy bench chaos chaos-long fuzz clean
+.PHONY: help setup run test check lint fmt fmt-check proto docs policy bench chaos chaos-long sim fuzz clean
 
 TOOLS := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/lapwing/tools
 export PATH := $(TOOLS)/bin:$(PATH)
@@ -53,6 +53,9 @@ chaos-long: setup ## the same with new seeds until 100 million lines are written
 
 fuzz: ## fuzz the decoders for FUZZ_SECONDS each (default 30)
 	@scripts/fuzz
+
+sim: ## simulate delivery under faults for SEEDS seeds (default 100000)
+	LAPWING_SIM_SEEDS=$(or $(SEEDS),100000) cargo test -p lapwing-delivery --test simulator every_line
 
 clean: ## remove build results
 	cargo clean

@@ -50,6 +50,10 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
         lease = shared.transport.resume(&shared.config.id, epoch) => lease,
         () = stop.cancelled() => return Ok(None),
     };
+    let lease = match lease {
+        Ok(lease) => lease,
+        Err(refusal) => return Ok(Some(End::Fenced(refusal.message))),
+    };
     shared.counters.leases.add(1);
     shared.counters.set_shipping();
     tracing::info!("lease taken, {} sources are known to the collector", lease.positions.len());

@@ -97,14 +97,20 @@ impl Transport {
     }
 
     /// Takes the lease for `epoch`, trying until it is there.
-    pub async fn resume(&self, agent: &str, epoch: u64) -> ResumeResponse {
+    ///
+    /// # Errors
+    /// When another run took over from this epoch, in the time between two tries.
+    pub async fn resume(&self, agent: &str, epoch: u64) -> Result<ResumeResponse, Refusal> {
         let mut policy = Policy::new(Arc::clone(&self.counters), &self.target);
         loop {
             let request = ResumeRequest { agent_id: agent.to_owned(), epoch, next_sequence: 1 };
             let mut request = self.authorized(request);
             request.set_timeout(TRY);
             match self.client().resume(request).await {
-                Ok(response) => return response.into_inner(),
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) if Kind::of(&status) == Kind::Fenced => {
+                    return Err(Refusal { kind: Kind::Fenced, message: status.message().to_owned() });
+                }
                 Err(status) => policy.pause(&status).await,
             }
         }

@@ -36,6 +36,8 @@ use crate::{
 
 /// Bytes read from the journal at a time while it is replayed.
 const REPLAY_BYTES: usize = 16 << 20;
+/// How long a trim that failed waits before it is tried again.
+const TRIM_PAUSE: Duration = Duration::from_secs(5);
 /// Largest segment of the journal; a small journal has smaller ones, since only whole segments can go.
 const SEGMENT: u64 = 64 << 20;
 
@@ -264,20 +266,22 @@ async fn serve_until(
 }
 
 /// Trims the journal behind the store, and behind a snapshot of what agents delivered.
+///
+/// What failed is tried again before the store commits more: with a full journal nothing more may come.
 async fn trim(door: Arc<Door>, journal: Log, segment: u64, tables: Arc<Tables>) {
     let mut committed = tables.committed();
+    committed.mark_changed();
     while committed.changed().await.is_ok() {
-        let through = *committed.borrow_and_update();
         // Only whole segments can go.
-        if journal.stats().bytes < segment {
-            continue;
-        }
-        let trimmed = async {
-            let first = door.snapshot().await?;
-            journal.trim(trim_through(through, first)).await
-        };
-        if let Err(error) = trimmed.await {
-            tracing::error!("trimming the journal: {error}; trying again after the next flush");
+        while journal.stats().bytes >= segment {
+            let through = *committed.borrow_and_update();
+            let trimmed = async {
+                let first = door.snapshot().await?;
+                journal.trim(trim_through(through, first)).await
+            };
+            let Err(error) = trimmed.await else { break };
+            tracing::error!("trimming the journal: {error}; trying again in {} s", TRIM_PAUSE.as_secs());
+            tokio::time::sleep(TRIM_PAUSE).await;
         }
     }
 }

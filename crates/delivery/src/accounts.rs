@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use lapwing::v1::{Batch, SourcePosition, source_position::Position};
 use prost::Message;
 
+use crate::planted::{self, Bug};
+
 /// Sources with books of their own; rows of further ones are booked together.
 const MAX_ACCOUNTS: usize = 20_000;
 /// What sources without books of their own are called.
@@ -121,9 +123,13 @@ impl Accounts {
         let origin = batch.origin.clone().unwrap_or_default();
         let told = origin.epoch != 0;
         let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut moved: BTreeMap<&str, Option<&SourcePosition>> = BTreeMap::new();
         for position in &batch.positions {
+            let goes_on = !position.closed || planted::is(Bug::ClosedSourceBookedOn);
+            let now = Some(position).filter(|_| goes_on);
+            let before = moved.insert(&position.source, now).unwrap_or_else(|| before.get(&position.source));
             let account = self.account(&origin.agent_id, &position.display_name);
-            let events = tell(account, before.get(&position.source), position);
+            let events = tell(account, before, position);
             *expected.entry(&position.display_name).or_default() += events;
         }
         if !batch.dropped_cause.is_empty() {
@@ -309,6 +315,20 @@ mod tests {
             case.accounts.gaps.iter().map(|gap| (gap.sequence, gap.missing)).collect();
         assert_eq!(gaps, [(2, 3), (3, -1)]);
         assert_eq!(case.account().missing, 2);
+    }
+
+    #[test]
+    fn a_source_that_is_closed_and_comes_again_in_one_batch_counts_from_nothing() {
+        let mut case = Case::new();
+        case.book(position(10, 0), 10, "", 0);
+        let batch = Batch {
+            origin: Some(Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 2 }),
+            positions: vec![SourcePosition { closed: true, ..position(12, 0) }, position(3, 0)],
+            ..Batch::default()
+        };
+        case.accounts.book(&batch, &[SourceRows { source: "a.log".to_owned(), rows: 5 }], &case.held, 5);
+        let account = case.account();
+        assert_eq!((account.read, account.journaled, account.missing), (15, 15, 0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use lapwing::{
 use crate::{
     accounts::{Accounts, SourceRows},
     journal::{AgentRecord, KeyRecord, Move},
+    planted::{self, Bug},
 };
 
 /// A batch may be this many numbers ahead of the next one.
@@ -58,18 +59,21 @@ impl Agent {
     /// What is to be done with a numbered batch.
     pub fn admit(&self, origin: &Origin, digest: &Bytes) -> Admission {
         if self.epochs.back() != Some(&origin.epoch) {
+            if planted::is(Bug::LeaseDoesNotFence) && self.epochs.contains(&origin.epoch) {
+                return Admission::Append;
+            }
             return self.refuse_epoch(origin);
         }
-        if origin.sequence > self.durable + 1 {
+        if origin.sequence > self.durable + 1 && !planted::is(Bug::WatermarkJumpsGap) {
             return Admission::Early;
         }
-        if origin.sequence == self.durable + 1 {
+        if origin.sequence > self.durable {
             return Admission::Append;
         }
         let back = (self.durable - origin.sequence) as usize;
         let known = self.digests.len().checked_sub(back + 1).and_then(|place| self.digests.get(place));
         match known {
-            Some(known) if known != digest => {
+            Some(known) if known != digest && !planted::is(Bug::DigestIgnored) => {
                 let number = origin.sequence;
                 let text =
                     format!("batch {number} of this run is durable with other content; take a new lease");
@@ -91,6 +95,19 @@ impl Agent {
     /// Whether a batch with this idempotency key became durable within the last day.
     pub fn knows_key(&self, key: &str, now: u64) -> bool {
         self.keys.get(key).is_some_and(|received| now.saturating_sub(*received) <= KEY_AGE)
+    }
+
+    /// Whether a run may take the lease. One that was taken over from may not: it would begin with number 1 again, and what it sent
+    /// then and is still on its way would be taken twice.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn may_lease(&self, epoch: u64) -> Result<(), (Kind, &'static str)> {
+        let over = self.epochs.contains(&epoch) && self.epoch() != Some(epoch);
+        if over && !planted::is(Bug::LeaseComesBack) {
+            return Err((Kind::Fenced, "another run of this agent took over from this one"));
+        }
+        Ok(())
     }
 
     /// A lease is durable.
@@ -160,6 +177,10 @@ impl Agent {
                 if let Some(batch) = &record.batch {
                     self.apply(batch, &record.rows, record.received_unix_nano);
                 }
+                if planted::is(Bug::ReplayForgetsNumbers) {
+                    self.durable = 0;
+                    self.digests.clear();
+                }
             }
             Move::Lease(epoch) => self.lease(epoch),
             Move::Whole(agent) => *self = agent.clone().into(),
@@ -197,7 +218,7 @@ impl Agent {
             epochs: self.epochs.iter().copied().collect(),
             durable: self.durable,
             digests: self.digests.iter().cloned().collect(),
-            positions: self.positions(),
+            positions: if planted::is(Bug::SnapshotWithoutPositions) { Vec::new() } else { self.positions() },
             keys: self.key_order.iter().map(key).collect(),
             accounts: Some(self.accounts.record()),
         }
@@ -264,6 +285,18 @@ mod tests {
             agent.lease(epoch);
         }
         assert_eq!(refused(&agent.admit(&origin(7, 1), &"x".into())), Some(Kind::ResumeFirst));
+    }
+
+    #[test]
+    fn a_run_that_was_taken_over_from_gets_no_lease_again() {
+        let mut agent = Agent::default();
+        assert_eq!(agent.may_lease(7), Ok(()));
+        agent.lease(7);
+        agent.apply(&batch(7, 1, "x"), &[], 0);
+        assert_eq!(agent.may_lease(7), Ok(()), "its own lease is asked for again when the answer was lost");
+        agent.lease(8);
+        assert_eq!(agent.may_lease(7).map_err(|(kind, _)| kind), Err(Kind::Fenced));
+        assert_eq!(agent.may_lease(9), Ok(()));
     }
 
     #[test]

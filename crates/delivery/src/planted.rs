@@ -9,6 +9,8 @@ pub enum Bug {
     WatermarkJumpsGap,
     /// A run that was taken over from still delivers.
     LeaseDoesNotFence,
+    /// A run that was taken over from gets the lease again.
+    LeaseComesBack,
     /// A snapshot leaves positions out.
     SnapshotWithoutPositions,
     /// A replayed record moves the positions and not the number.
@@ -17,10 +19,10 @@ pub enum Bug {
     ReplayFromCommitted,
     /// The journal is trimmed behind the snapshot, whatever the store has committed.
     TrimBeforeCommit,
+    /// A source that was closed and comes again in one batch is booked against its old counts.
+    ClosedSourceBookedOn,
     /// What is missing in the spool is passed over.
     GapNotCounted,
-    /// The spool may be trimmed up to what was sent.
-    TrimBeforeAcknowledged,
     /// A batch that is sent again has the next number.
     ReplacementUnderNextNumber,
 }

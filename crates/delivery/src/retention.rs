@@ -2,18 +2,25 @@
 
 use prost::Message;
 
-use crate::journal::{AgentRecord, SnapshotRecord};
+use crate::{
+    journal::{AgentRecord, SnapshotRecord},
+    planted::{self, Bug},
+};
 
 /// Bytes at which a snapshot record is followed by another: a journal record has a limit.
 const SNAPSHOT_BYTES: usize = 4 << 20;
 
 /// The journal record from which a start goes on: the oldest one there is, or the first that the store has not committed.
 pub fn replay_from(oldest: u64, uncommitted: u64) -> u64 {
+    if planted::is(Bug::ReplayFromCommitted) {
+        return uncommitted;
+    }
     oldest.max(1).min(uncommitted)
 }
 
 /// Up to where the journal may be trimmed: behind what the store has committed, and behind a snapshot whose first record this is.
 pub fn trim_through(committed: u64, snapshot: Option<u64>) -> u64 {
+    let committed = if planted::is(Bug::TrimBeforeCommit) { u64::MAX } else { committed };
     snapshot.map_or(committed, |first| committed.min(first.saturating_sub(1)))
 }
 

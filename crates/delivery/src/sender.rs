@@ -7,7 +7,10 @@ use lapwing::{
     v1::{Batch, Origin, Packed, Resource, Signal, SourcePosition, batch::Payload},
 };
 
-use crate::held::next_record;
+use crate::{
+    held::next_record,
+    planted::{self, Bug},
+};
 
 /// Numbers the batches of one lease, and knows what of them is not acknowledged.
 #[derive(Debug)]
@@ -84,7 +87,13 @@ impl Sender {
     /// What goes under the number of a batch that was set aside. It must not stay empty: what comes behind it waits for it.
     pub fn replace(&mut self, batch: &Batch) -> Batch {
         self.held -= log_rows(batch);
+        let mut origin = batch.origin.clone();
+        if planted::is(Bug::ReplacementUnderNextNumber) {
+            self.sequence += 1;
+            origin = origin.map(|origin| Origin { sequence: self.sequence, ..origin });
+        }
         Batch {
+            origin,
             payload: None,
             digest: Bytes::new(),
             dropped_cause: batch::DEAD_LETTER.to_owned(),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::{
     disk::Disk,
     error::SpoolError,
+    planted::{self, Bug},
     record::{self, Batch, Header, Record},
     recover::{self, Place, Recovery, Segment},
     segment::{self, SegmentHeader},
@@ -48,6 +49,9 @@ impl Chain {
     /// Makes durable what was read: it may be in the page cache only, bytes and names. The last group may even have been given
     /// up by the system, when a sync failed; all before it was vouched for.
     fn settle(&mut self) -> io::Result<()> {
+        if planted::is(Bug::PageCacheBelieved) {
+            return Ok(());
+        }
         if let Some(last) = self.segments.back() {
             let (offset, length) = last.last_group();
             self.disk.rewrite(&last.name, offset, length)?;
@@ -55,7 +59,7 @@ impl Chain {
         for segment in &self.segments {
             self.disk.sync(&segment.name)?;
         }
-        self.disk.sync_dir()
+        if planted::is(Bug::NoDirectoryFsync) { Ok(()) } else { self.disk.sync_dir() }
     }
 
     /// Cuts a segment that another one follows to `length`: what lies behind is ignored because of that one.
@@ -117,7 +121,9 @@ impl Chain {
         }
         let segment = Segment::begin(at, self.next());
         self.make_file(&segment)?;
-        if let Err(error) = self.disk.sync_dir() {
+        if !planted::is(Bug::NoDirectoryFsync)
+            && let Err(error) = self.disk.sync_dir()
+        {
             return self.poison(format!("fsync of the directory failed: {error}"));
         }
         self.segments.push_back(segment);
@@ -188,7 +194,9 @@ impl Chain {
         self.check_poison()?;
         let Some(last) = self.segments.back() else { return Ok(()) };
         if self.unsynced
+            && !planted::is(Bug::AckBeforeFsync)
             && let Err(error) = self.disk.sync(&last.name)
+            && !planted::is(Bug::FsyncRetried)
         {
             return self.poison(format!("fsync failed: {error}"));
         }
@@ -198,7 +206,8 @@ impl Chain {
 
     /// Removes the segments in which every record is before `first`, but for the last one.
     pub(crate) fn remove_before(&mut self, first: u64) -> Result<(), SpoolError> {
-        while self.segments.len() > 1 && self.segments[1].first <= first {
+        let begins = usize::from(!planted::is(Bug::SegmentUnlinkedEarly));
+        while self.segments.len() > 1 && self.segments[begins].first <= first {
             self.remove_oldest()?;
         }
         Ok(())

@@ -32,6 +32,7 @@ pub mod inspect;
 mod log;
 mod memory;
 mod options;
+pub mod planted;
 mod record;
 mod recover;
 pub mod repair;

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::planted::{self, Bug};
+
 /// Bytes of a record's header.
 pub(crate) const HEADER: usize = 24;
 /// Largest payload, in bytes.
@@ -75,7 +77,8 @@ impl Header {
 
     /// Whether `payload` is the one the header was made for.
     pub(crate) fn vouches_for(&self, payload: &[u8]) -> bool {
-        payload.len() == self.length as usize && xxh3_64(payload) == self.payload_check
+        let holds = xxh3_64(payload) == self.payload_check || planted::is(Bug::ChecksumIgnored);
+        payload.len() == self.length as usize && holds
     }
 }
 

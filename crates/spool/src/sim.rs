@@ -1,12 +1,15 @@
 //! A simulated disk for tests: it loses what was not synced, and fails on demand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::disk::Disk;
+
+/// What a disk writes at once.
+const SECTOR: usize = 512;
 
 /// A disk in memory. Clones share it, so that a test can crash it under a running spool.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +68,22 @@ impl SimDisk {
         (state.fail_next_sync, state.fail_next_sync_dir) = (false, false);
     }
 
+    /// Power loss as it may be at worst: of the names that were not synced some are as before; of each file's unsynced bytes
+    /// some sectors were never written, and the end may be missing. `below` gives a number below its argument.
+    pub fn crash_randomly(&self, mut below: impl FnMut(usize) -> usize) {
+        self.state().sync_some_names(&mut below);
+        self.crash_with(|unsynced| {
+            if below(2) == 0 {
+                unsynced.truncate(below(unsynced.len() + 1));
+            }
+            for sector in unsynced.chunks_mut(SECTOR) {
+                if below(4) == 0 {
+                    sector.fill(0);
+                }
+            }
+        });
+    }
+
     /// The next sync fails. What it was to write can still be read, is not on the disk, and no later sync puts it there (as file
     /// systems do: USENIX ATC 2020).
     pub fn fail_next_sync(&self) {
@@ -105,6 +124,20 @@ impl SimDisk {
 }
 
 impl State {
+    /// The system may have written any change of a name by itself.
+    fn sync_some_names(&mut self, below: &mut impl FnMut(usize) -> usize) {
+        let changed: BTreeSet<String> = self.names.keys().chain(self.durable_names.keys()).cloned().collect();
+        for name in changed {
+            if self.names.get(&name) == self.durable_names.get(&name) || below(2) == 0 {
+                continue;
+            }
+            match self.names.get(&name) {
+                Some(number) => drop(self.durable_names.insert(name, *number)),
+                None => drop(self.durable_names.remove(&name)),
+            }
+        }
+    }
+
     fn file(&mut self, name: &str) -> io::Result<&mut SimFile> {
         let number = self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         self.files.get_mut(*number).ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -123,7 +123,8 @@ impl Logs {
 
     fn moved(&mut self, position: SourcePosition) {
         self.since.get_or_insert_with(Instant::now);
-        match self.positions.iter_mut().find(|known| known.source == position.source) {
+        // A source that was closed is another one when its name comes again.
+        match self.positions.iter_mut().find(|known| known.source == position.source && !known.closed) {
             Some(known) => *known = position,
             None => self.positions.push(position),
         }

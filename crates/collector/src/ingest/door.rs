@@ -135,6 +135,7 @@ impl Door {
         agent_id: String,
         epoch: u64,
     ) -> Result<ResumeResponse, Status> {
+        state.may_lease(epoch).map_err(|(kind, text)| kind.status(text))?;
         let record = Record::Lease(LeaseRecord { agent_id: agent_id.clone(), epoch });
         let index = self.append(record.encode()).await?;
         let known_agent = state.epoch().is_some();
@@ -188,13 +189,18 @@ impl Door {
         journaled.await.map_err(|error| Kind::Internal.status(error.to_string()))?
     }
 
+    /// Refuses while the journal is full: waiting at the journal itself would hold up the snapshot that lets it be trimmed.
+    fn check_journal(&self) -> Result<(), Status> {
+        if self.options.journal.stats().bytes < self.options.journal_room {
+            return Ok(());
+        }
+        Err(Kind::Overloaded.status_after("the journal is full: the store is behind", DELAY * 4))
+    }
+
     /// Waits for room, then reads the batch: what is journaled can be stored.
     async fn check(&self, mut batch: Batch) -> Result<Checked, Status> {
         let limits = &self.options.limits;
-        if self.options.journal.stats().bytes >= self.options.journal_room {
-            // Waiting at the journal itself would hold up the snapshot that lets it be trimmed.
-            return Err(Kind::Overloaded.status_after("the journal is full: the store is behind", DELAY * 4));
-        }
+        self.check_journal()?;
         if batch.idempotency_key.len() > limits.max_key_bytes {
             let (actual, limit) = (batch.idempotency_key.len(), limits.max_key_bytes);
             let text = format!("idempotency_key: it has {actual} bytes, at most {limit} are taken");
@@ -246,7 +252,11 @@ impl Door {
             };
             let next = state.durable() + 1;
             match admission {
-                Admission::Append => return Ok(Admitted::Next(gate, state)),
+                Admission::Append => {
+                    // It may have filled up while this one waited for its turn.
+                    self.check_journal()?;
+                    return Ok(Admitted::Next(gate, state));
+                }
                 Admission::Duplicate => {
                     return Ok(Admitted::Duplicate(if origin.epoch == 0 { 0 } else { state.durable() }));
                 }

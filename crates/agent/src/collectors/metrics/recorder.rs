@@ -116,6 +116,7 @@ pub async fn carry_over(recording: &Recording, held: &Held) -> Result<(), SpoolE
             own.extend(records.into_iter().filter(|record| record.index < next).map(|record| record.payload));
         }
     }
+    // Only these move: what is trimmed here may come back with a crash, and is known then by an index that the collector holds.
     spool.advance(next).await?;
     for payload in own {
         spool.append(payload).await?;

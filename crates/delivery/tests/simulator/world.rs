@@ -1,0 +1,446 @@
+//! A run: what may happen next is drawn from the seed; then the faults end, and everything must arrive.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    collector::{Collector, Ended, Ground},
+    host::{Host, MOST_POINTS, SPOOL_BYTES},
+    oracle::{Checked, Oracle, Violation, broken},
+    random::{Random, Trace},
+    session::Session,
+    wire::{Message, Network, Request},
+};
+
+/// Steps with faults.
+const STEPS: usize = 350;
+/// Rounds without faults in which everything must arrive.
+const ROUNDS: usize = 500;
+
+/// What can go wrong. Each seed leaves out about half of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    KillAgent,
+    AgentPower,
+    KillCollector,
+    CollectorPower,
+    Drop,
+    Duplicate,
+    Cut,
+    FsyncFails,
+    DirectoryFsyncFails,
+    DiskFull,
+    Narrow,
+    Zombie,
+    Rotate,
+    CopyTruncate,
+    CommitUnheard,
+    SpoolLost,
+    ClockJumps,
+    StoreBehind,
+}
+
+const FAULTS: [Fault; 18] = [
+    Fault::KillAgent,
+    Fault::AgentPower,
+    Fault::KillCollector,
+    Fault::CollectorPower,
+    Fault::Drop,
+    Fault::Duplicate,
+    Fault::Cut,
+    Fault::FsyncFails,
+    Fault::DirectoryFsyncFails,
+    Fault::DiskFull,
+    Fault::Narrow,
+    Fault::Zombie,
+    Fault::Rotate,
+    Fault::CopyTruncate,
+    Fault::CommitUnheard,
+    Fault::SpoolLost,
+    Fault::ClockJumps,
+    Fault::StoreBehind,
+];
+
+pub(crate) struct World {
+    random: Random,
+    pub(crate) trace: Trace,
+    oracle: Oracle,
+    net: Network,
+    hosts: Vec<Host>,
+    ground: Ground,
+    collector: Option<Collector>,
+    faults: Vec<Fault>,
+    store_behind: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, print: bool) -> Self {
+        let mut random = Random::new(seed);
+        let faults = FAULTS.into_iter().filter(|_| random.one_in(2)).collect();
+        let hosts = (0..1 + random.below(2)).map(|number| Host::new(number, random.one_in(2))).collect();
+        let mut trace = Trace::new(print);
+        trace.say(format!("seed {seed}: {faults:?}"));
+        Self {
+            random,
+            trace,
+            oracle: Oracle::default(),
+            net: Network::default(),
+            hosts,
+            ground: Ground::default(),
+            collector: None,
+            faults,
+            store_behind: false,
+        }
+    }
+
+    /// Runs to the end, or to the first promise that is broken.
+    pub(crate) fn run(&mut self) -> Checked {
+        for _ in 0..STEPS {
+            self.step()?;
+            self.check()?;
+        }
+        self.settle()
+    }
+
+    fn step(&mut self) -> Checked {
+        let host = self.random.below(self.hosts.len());
+        match self.random.below(100) {
+            0..12 => self.write_lines(host),
+            12..20 => self.observe(host),
+            20..30 => self.read(host),
+            30..42 => self.ship(host),
+            42..46 => self.retry(host),
+            46..70 => self.deliver()?,
+            70..79 => self.sync()?,
+            79..81 => self.flush()?,
+            81..83 => self.trim()?,
+            83..94 => self.recover(host)?,
+            94 => self.give_up_waiting(),
+            _ => self.fail(host)?,
+        }
+        Ok(())
+    }
+
+    fn write_lines(&mut self, host: usize) {
+        for _ in 0..1 + self.random.below(4) {
+            let line = self.oracle.issue_line(self.random.below(53));
+            if let Some(file) = self.hosts[host].files.newest() {
+                file.bytes.extend_from_slice(format!("{line}\n").as_bytes());
+            }
+        }
+    }
+
+    fn observe(&mut self, host: usize) {
+        let filler = self.random.below(50);
+        let points: Vec<String> = (0..1 + self.random.below(MOST_POINTS as usize))
+            .map(|_| self.oracle.issue_point(filler))
+            .collect();
+        self.hosts[host].observe(&points, &mut self.oracle, &mut self.trace);
+    }
+
+    fn read(&mut self, host: usize) {
+        let Host { files, process, zombie, .. } = &mut self.hosts[host];
+        let (place, max) = (self.random.below(files.all.len()), 1 + self.random.below(8));
+        if let Some(zombie) = zombie {
+            zombie.read(files, place, max);
+        }
+        let Some(process) = process else { return };
+        if let Some(session) = &mut process.session {
+            session.read(files, place, max);
+            session.replay(&mut process.spool, &mut self.trace);
+        }
+    }
+
+    fn ship(&mut self, host: usize) {
+        let Host { number, process, zombie, .. } = &mut self.hosts[host];
+        let session = process.as_mut().and_then(|process| process.session.as_mut());
+        for session in session.into_iter().chain(zombie) {
+            session.ship(*number, &mut self.net, &mut self.trace);
+        }
+        if let Some(process) = process
+            && let Some(session) = &process.session
+            && session.spool_durable > 0
+        {
+            let _ = process.spool.trim(session.spool_durable - 1);
+        }
+    }
+
+    fn retry(&mut self, host: usize) {
+        let pick = self.random.below(64);
+        let Host { number, process, zombie, .. } = &mut self.hosts[host];
+        let session = process.as_mut().and_then(|process| process.session.as_mut());
+        for session in session.into_iter().chain(zombie) {
+            session.retry(*number, pick, &mut self.net, &mut self.trace);
+        }
+    }
+
+    fn deliver(&mut self) -> Checked {
+        if self.net.messages.is_empty() {
+            return Ok(());
+        }
+        let place = self.random.below(self.net.messages.len());
+        let message = self.net.messages.swap_remove(place);
+        if self.has(Fault::Narrow) && self.random.one_in(20) {
+            self.ground.narrow = !self.ground.narrow;
+        }
+        let often = matches!(message, Message::ToCollector(_, Request::Resume));
+        if self.has(Fault::Duplicate) && self.random.one_in(if often { 2 } else { 8 }) {
+            self.trace.mark("message twice");
+            self.net.messages.push(message.clone());
+        }
+        if self.has(Fault::Drop) && self.random.one_in(8) {
+            return Ok(());
+        }
+        match message {
+            Message::ToAgent(to, answer) => {
+                self.hosts[to.host].answered(to.epoch, answer, &mut self.oracle, &mut self.trace)
+            }
+            Message::ToCollector(from, request) => {
+                let Some(collector) = &mut self.collector else { return Ok(()) };
+                let id = &self.hosts[from.host].id;
+                let handled =
+                    collector.handle(from, id, request, &mut self.ground, &mut self.net, &mut self.trace);
+                self.ended(handled)
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Checked {
+        let Some(collector) = &mut self.collector else { return Ok(()) };
+        let synced = collector
+            .sync(&mut self.ground, &mut self.oracle, &mut self.net, &mut self.trace)
+            .and_then(|()| collector.wake(&mut self.net, &mut self.trace));
+        self.ended(synced)
+    }
+
+    fn flush(&mut self) -> Checked {
+        match &mut self.collector {
+            Some(collector) if !self.store_behind => collector.flush(&mut self.ground, &mut self.trace),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is under way becomes durable first, and nothing else comes before the trim.
+    fn trim(&mut self) -> Checked {
+        let Some(collector) = &mut self.collector else { return Ok(()) };
+        let trimmed = collector
+            .sync(&mut self.ground, &mut self.oracle, &mut self.net, &mut self.trace)
+            .and_then(|()| collector.trim(&self.ground, &mut self.trace));
+        self.ended(trimmed)
+    }
+
+    fn give_up_waiting(&mut self) {
+        if let Some(collector) = &mut self.collector {
+            collector.give_up_waiting();
+        }
+    }
+
+    /// A process whose journal is broken ends; systemd starts it again.
+    fn ended(&mut self, result: Result<(), Ended>) -> Checked {
+        match result {
+            Ok(()) => Ok(()),
+            Err(Ended::Violated(violation)) => Err(violation),
+            Err(Ended::Poisoned) => {
+                self.trace.mark("journal poisoned, collector restarted");
+                self.trace.say("the journal is broken".to_owned());
+                self.collector = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whatever is down comes up; an operator looks after a host that was fenced.
+    fn recover(&mut self, host: usize) -> Checked {
+        if self.collector.is_none() {
+            match Collector::start(&mut self.ground, &mut self.oracle, &mut self.trace) {
+                Ok(collector) => self.collector = Some(collector),
+                Err(ended) => self.ended(Err(ended))?,
+            }
+        }
+        let host = &mut self.hosts[host];
+        if host.process.as_ref().is_some_and(|process| process.fenced) {
+            self.trace.mark("fenced agent restarted");
+            host.stop(&mut self.random, &mut self.oracle, &mut self.trace);
+        }
+        if host.process.is_none() {
+            host.start(&mut self.oracle, &mut self.trace);
+        }
+        host.resume(&mut self.random, &mut self.net);
+        Ok(())
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    fn fail(&mut self, host: usize) -> Checked {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        let fault = self.faults[self.random.below(self.faults.len())];
+        self.trace.say(format!("{fault:?} at host {host}"));
+        let random = &mut self.random;
+        match fault {
+            Fault::KillAgent if random.one_in(3) => {
+                self.hosts[host].stop(random, &mut self.oracle, &mut self.trace)
+            }
+            Fault::KillAgent => self.hosts[host].kill(false, false, random),
+            Fault::AgentPower => self.hosts[host].kill(true, false, random),
+            Fault::Zombie => self.hosts[host].kill(false, true, random),
+            Fault::KillCollector => self.collector = None,
+            Fault::CollectorPower => {
+                self.collector = None;
+                self.ground.disk.crash_randomly(|limit| random.below(limit));
+            }
+            Fault::Drop => self.net.messages.clear(),
+            Fault::Duplicate => {}
+            Fault::Cut => {
+                self.net.cut_to_agent = random.one_in(2);
+                self.net.cut_to_collector = random.one_in(2);
+            }
+            Fault::FsyncFails if random.one_in(2) => self.ground.disk.fail_next_sync(),
+            Fault::FsyncFails => self.hosts[host].disk.fail_next_sync(),
+            Fault::DirectoryFsyncFails => self.ground.disk.fail_next_sync_dir(),
+            Fault::DiskFull => {
+                let room = random.one_in(2).then(|| random.below(900));
+                self.ground.disk.set_room(room);
+                self.hosts[host].disk.set_room(room);
+            }
+            Fault::Narrow => self.ground.narrow = !self.ground.narrow,
+            Fault::StoreBehind => self.store_behind = !self.store_behind,
+            Fault::Rotate => self.rotate(host),
+            Fault::CopyTruncate => self.truncate(host),
+            Fault::CommitUnheard => {
+                self.flush()?;
+                self.collector = None;
+            }
+            Fault::SpoolLost => self.lose_spool(host),
+            Fault::ClockJumps => {
+                let now = random.next();
+                self.collector.iter_mut().for_each(|collector| collector.jump_clock(now));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name goes to a new file; the oldest goes when all of it is safe, and its inode is used again.
+    fn rotate(&mut self, host: usize) {
+        let files = &self.hosts[host].files;
+        if files.all.len() > 2 && self.is_safe(&files.all[0].lines()) {
+            self.trace.mark("inode freed");
+            self.hosts[host].files.remove_oldest();
+            self.forget_gone(host);
+        }
+        self.trace.mark("rotated");
+        self.hosts[host].files.rotate();
+    }
+
+    fn forget_gone(&mut self, host: usize) {
+        let Host { files, process, zombie, .. } = &mut self.hosts[host];
+        let session = process.as_mut().and_then(|process| process.session.as_mut());
+        session.into_iter().chain(zombie).for_each(|session| session.forget_gone(files));
+    }
+
+    /// What is read and safe is truncated in place.
+    fn truncate(&mut self, host: usize) {
+        let lines = self.hosts[host].files.newest().map(|file| file.lines()).unwrap_or_default();
+        if self.is_safe(&lines)
+            && let Some(file) = self.hosts[host].files.newest()
+        {
+            self.trace.mark("truncated in place");
+            file.bytes.clear();
+        }
+    }
+
+    fn is_safe(&self, lines: &[String]) -> bool {
+        let Some(collector) = &self.collector else { return false };
+        let held = collector.held(&self.ground);
+        lines.iter().all(|line| {
+            self.oracle.known(line).is_ok_and(|id| held.contains(&id) || self.oracle.aside.contains(&id))
+        })
+    }
+
+    /// The state directory is lost.
+    fn lose_spool(&mut self, host: usize) {
+        self.trace.mark("spool lost");
+        let random = &mut self.random;
+        self.hosts[host].kill(false, false, random);
+        self.hosts[host].disk = Default::default();
+        (self.oracle.count_lost, self.oracle.numbers_lost) = (true, true);
+    }
+
+    fn check(&self) -> Checked {
+        if let Some(collector) = &self.collector {
+            collector.check_budget()?;
+        }
+        for host in &self.hosts {
+            let bytes = host.process.as_ref().map_or(0, |process| process.spool.stats().bytes);
+            if bytes > SPOOL_BYTES + SPOOL_BYTES / 4 {
+                return Err(broken("within the byte budget", format!("the spool has {bytes} bytes")));
+            }
+        }
+        Ok(())
+    }
+
+    /// No more faults: everything must arrive, and what arrived must outlive a last power loss.
+    fn settle(&mut self) -> Checked {
+        self.trace.say("no more faults".to_owned());
+        self.faults.clear();
+        (self.net.cut_to_agent, self.net.cut_to_collector) = (false, false);
+        (self.ground.narrow, self.store_behind) = (false, false);
+        self.ground.disk.set_room(None);
+        for host in 0..self.hosts.len() {
+            self.hosts[host].disk.set_room(None);
+            let process = self.hosts[host].process.as_mut();
+            if process.is_some_and(|process| process.spool.flush().is_err()) {
+                self.trace.mark("broken spool opened again");
+                self.hosts[host].stop(&mut self.random, &mut self.oracle, &mut self.trace);
+            }
+            self.recover(host)?;
+            // A gap is told by what comes behind it.
+            self.observe(host);
+        }
+        let rounds = (0..ROUNDS).try_fold(false, |done, _| if done { Ok(true) } else { self.round() })?;
+        if !rounds {
+            let missing = self.oracle.missing(&self.held()).unwrap_or("nothing, but something is under way");
+            return Err(broken("everything arrives", format!("after {ROUNDS} rounds: {missing}")));
+        }
+        self.collector = None;
+        let random = &mut self.random;
+        self.ground.disk.crash_randomly(|limit| random.below(limit));
+        self.recover(0)?;
+        let counted = self.collector.as_ref().map_or(0, Collector::points_dropped);
+        self.oracle.check_end(&self.held(), counted)
+    }
+
+    fn held(&self) -> BTreeSet<usize> {
+        self.collector.as_ref().map_or_else(BTreeSet::new, |collector| collector.held(&self.ground))
+    }
+
+    /// Everyone has a turn. Whether all is done.
+    fn round(&mut self) -> Result<bool, Violation> {
+        for host in 0..self.hosts.len() {
+            self.recover(host)?;
+            self.retry(host);
+            self.read(host);
+            self.ship(host);
+        }
+        for _ in 0..8 {
+            self.deliver()?;
+        }
+        self.sync()?;
+        self.flush()?;
+        self.trim()?;
+        for _ in 0..8 {
+            self.deliver()?;
+        }
+        let idle = |host: &Host| {
+            let process = host.process.as_ref();
+            host.zombie.as_ref().is_none_or(Session::is_idle)
+                && process
+                    .and_then(|process| process.session.as_ref())
+                    .is_some_and(|session| session.is_idle())
+        };
+        let quiet = self.collector.as_ref().is_some_and(Collector::is_quiet) && self.net.messages.is_empty();
+        Ok(quiet && self.hosts.iter().all(idle) && self.oracle.missing(&self.held()).is_none())
+    }
+}
