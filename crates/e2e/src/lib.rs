@@ -3,6 +3,7 @@
 //! A [`Rig`] is a collector and an agent as child processes in a folder of their own. A [`Writer`] appends lines whose
 //! whole content follows from an id, so the [`oracle`] needs no copy of what was written to say, line by line, what was
 //! lost, doubled, altered or out of order.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
 
 pub mod access_log;
 pub mod chaos;

@@ -1,4 +1,5 @@
 //! The short form of the fault machine: a part of its scenarios, each for a few seconds. `make chaos` runs all of them at length.
+#![allow(clippy::print_stdout, reason = "a skipped scenario and the table are told")]
 
 use lapwing_e2e::chaos::{self, Form, Outcome, report, scenarios};
 

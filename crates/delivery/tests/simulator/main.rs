@@ -1,5 +1,11 @@
 //! The delivery rules under every fault that a seed can think of. docs/simulator.md tells what is real here and what is a model.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod bugs;
 mod collector;
