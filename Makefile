@@ -1,7 +1,7 @@
 # lapwing: `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint fmt fmt-check proto docs policy bench fuzz clean
+.PHONY: help setup run test check lint fmt fmt-check proto docs policy bench chaos chaos-long fuzz clean
 
 TOOLS := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/lapwing/tools
 export PATH := $(TOOLS)/bin:$(PATH)
@@ -44,6 +44,12 @@ policy: ## dependency policy: licences, banned crates, what the agent may link
 
 bench: ## drain, steady rate and idle, as ratios to the bare codec in one run (release build)
 	@scripts/bench
+
+chaos: setup ## break the release binaries in every way and count every line; writes docs/reliability.md (CHAOS= for arguments)
+	@scripts/chaos $(CHAOS)
+
+chaos-long: setup ## the same with new seeds until 100 million lines are written
+	@scripts/chaos --until-lines 100000000
 
 fuzz: ## fuzz the decoders for FUZZ_SECONDS each (default 30)
 	@scripts/fuzz

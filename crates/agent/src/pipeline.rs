@@ -7,13 +7,11 @@ mod open;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use lapwing::{
-    batch,
     codec::{CodecError, Compressor},
-    status::Kind,
-    v1::{Batch, Codec, IngestResponse, Origin, Packed, Resource, SourcePosition, batch::Payload},
+    v1::{Batch, Codec, IngestResponse, Resource},
 };
+use lapwing_delivery::{Outcome, Sender, packed};
 use tokio::{
     sync::{mpsc::Receiver, watch},
     task::JoinSet,
@@ -23,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::open::Open;
 use crate::{
-    collectors::metrics::recorder,
     counters::Counters,
     dead_letters::DeadLetters,
     input::Input,
@@ -86,11 +83,7 @@ pub struct Pipeline {
     compressor: Compressor,
     open: Open,
     shipments: JoinSet<(Shipment, Result<IngestResponse, Refusal>)>,
-    sequence: u64,
-    /// Log events in flight.
-    held: usize,
-    /// All batches up to this one are durable.
-    acknowledged: u64,
+    sender: Sender,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -110,6 +103,7 @@ impl Pipeline {
         counters: Arc<Counters>,
     ) -> Self {
         let compressor = Compressor::new(options.codec, options.level);
+        let sender = Sender::new(options.agent.clone(), options.epoch, options.resource.clone());
         Self {
             options,
             inputs,
@@ -120,9 +114,7 @@ impl Pipeline {
             compressor,
             open: Open::default(),
             shipments: JoinSet::new(),
-            sequence: 0,
-            held: 0,
-            acknowledged: 0,
+            sender,
         }
     }
 
@@ -169,13 +161,13 @@ impl Pipeline {
             match timeout_at(deadline, self.shipments.join_next()).await {
                 Ok(Some(done)) => self.settle(done)?,
                 Ok(None) => {}
-                Err(_) => return Ok((self.held + self.open.rows()) as u64),
+                Err(_) => return Ok((self.sender.held() + self.open.rows()) as u64),
             }
         }
     }
 
     fn has_room(&self) -> bool {
-        let events = self.held + self.open.rows();
+        let events = self.sender.held() + self.open.rows();
         let fits = events == 0 || events + self.options.max_rows <= self.options.max_events;
         fits && !self.open.is_full()
     }
@@ -200,33 +192,10 @@ impl Pipeline {
         let Some(content) = self.open.take() else { return Ok(()) };
         let packed =
             content.pack(&mut self.compressor).map_err(|error: CodecError| End::Broken(error.to_string()))?;
-        self.sequence += 1;
-        let (rows, is_logs) = (content.rows, content.is_logs);
-        let batch = self.number(packed, content.positions);
-        self.counters.events_sent.add(rows as u64);
-        if is_logs {
-            self.held += rows;
-        }
+        self.counters.events_sent.add(content.rows as u64);
+        let batch = self.sender.number(packed, content.positions);
         self.send(Shipment { batch: Arc::new(batch) });
         Ok(())
-    }
-
-    fn number(&self, packed: Option<Packed>, positions: Vec<SourcePosition>) -> Batch {
-        let origin = Origin {
-            agent_id: self.options.agent.clone(),
-            epoch: self.options.epoch,
-            sequence: self.sequence,
-        };
-        Batch {
-            origin: Some(origin),
-            digest: packed.as_ref().map(batch::digest).unwrap_or_default(),
-            resource: Some(self.options.resource.clone()),
-            positions,
-            payload: packed.map(Payload::Packed),
-            idempotency_key: String::new(),
-            dropped_cause: String::new(),
-            acknowledged_sequence: self.acknowledged,
-        }
     }
 
     fn send(&mut self, shipment: Shipment) {
@@ -242,40 +211,38 @@ impl Pipeline {
         let (shipment, answer) = done.map_err(|error| End::Broken(format!("a shipment's task: {error}")))?;
         match answer {
             Ok(response) => {
-                self.acknowledged = self.acknowledged.max(response.durable_sequence);
-                self.acknowledged(&shipment.batch);
+                if !shipment.batch.dropped_cause.is_empty()
+                    && let Err(error) = self.dead_letters.confirm(shipment.batch.origin.as_ref())
+                {
+                    // The next lease settles it.
+                    tracing::error!("a dead letter stays pending: {error}");
+                }
+                self.acknowledged(&shipment.batch, response.durable_sequence);
                 Ok(())
             }
             Err(refusal) => self.refused(&shipment.batch, &refusal),
         }
     }
 
-    fn acknowledged(&mut self, batch: &Batch) {
+    fn acknowledged(&mut self, batch: &Batch, durable_sequence: u64) {
         let (rows, bytes) = packed(batch).map_or((0, 0), |packed| (packed.rows, packed.data.len()));
         self.counters.events_acknowledged.add(u64::from(rows));
         self.counters.bytes_acknowledged.add(bytes as u64);
         self.counters.batches_acknowledged.add(1);
-        self.release(batch);
-        if let Some(next) = recorder::next_record(&batch.positions) {
+        if let Some(next) = self.sender.acknowledged(batch, durable_sequence) {
             self.spool_durable.send_replace(next);
-        }
-    }
-
-    fn release(&mut self, batch: &Batch) {
-        if let Some(packed) = packed(batch).filter(|packed| packed.signal() == lapwing::v1::Signal::Logs) {
-            self.held -= packed.rows as usize;
         }
     }
 
     fn refused(&mut self, batch: &Batch, refusal: &Refusal) -> Result<(), End> {
         let Refusal { kind, message } = refusal;
-        match kind {
-            Kind::Fenced => return Err(End::Fenced(message.clone())),
-            Kind::ResumeFirst | Kind::Conflict => return Err(End::Renew(message.clone())),
-            _ => {}
-        }
-        if batch.payload.is_none() {
-            return Err(End::Broken(format!("the collector refused a batch without rows: {message}")));
+        match Sender::refused(batch, *kind) {
+            Outcome::Fenced => return Err(End::Fenced(message.clone())),
+            Outcome::Renew => return Err(End::Renew(message.clone())),
+            Outcome::Broken => {
+                return Err(End::Broken(format!("the collector refused a batch without rows: {message}")));
+            }
+            Outcome::SetAside => {}
         }
         let reason = format!("{}: {message}", kind.reason());
         let path = self.dead_letters.keep(batch, &reason);
@@ -286,22 +253,9 @@ impl Pipeline {
             path.display()
         );
         self.counters.events_dead.add(packed(batch).map_or(0, |packed| u64::from(packed.rows)));
-        self.release(batch);
         // Its number must not stay empty: what comes behind it waits for it.
-        let empty = Batch {
-            payload: None,
-            digest: Bytes::new(),
-            dropped_cause: batch::DEAD_LETTER.to_owned(),
-            ..batch.clone()
-        };
+        let empty = self.sender.replace(batch);
         self.send(Shipment { batch: Arc::new(empty) });
         Ok(())
-    }
-}
-
-fn packed(batch: &Batch) -> Option<&Packed> {
-    match &batch.payload {
-        Some(Payload::Packed(packed)) => Some(packed),
-        _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use lapwing::v1::{Resource, ResumeResponse};
+use lapwing_delivery::Held;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +53,9 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     shared.counters.leases.add(1);
     shared.counters.set_shipping();
     tracing::info!("lease taken, {} sources are known to the collector", lease.positions.len());
-    let held = recorder::Held::new(&lease.positions);
+    let held = Held::new(&lease.positions);
+    let dead_letters = DeadLetters::new(&shared.config.state_dir);
+    dead_letters.settle(&lease.positions)?;
     recorder::carry_over(&shared.recording, &held).await.map_err(io::Error::other)?;
 
     let (input, inputs) = mpsc::channel(QUEUE);
@@ -73,7 +76,6 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     tokio::spawn(replay);
     tokio::spawn(recorder::trim(Arc::clone(&shared.recording), trimmed));
     let shipper = shared.transport.shipper(options.in_flight);
-    let dead_letters = DeadLetters::new(&shared.config.state_dir);
     let counters = Arc::clone(&shared.counters);
     let pipeline = Pipeline::new(options, inputs, shipper, trim, dead_letters, counters);
     let hurry = CancellationToken::new();

@@ -8,7 +8,10 @@ mod target;
 use std::{env, error::Error, fs, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context, anyhow};
-use lapwing::{status::Kind, v1::query_service_client::QueryServiceClient};
+use lapwing::{
+    status::Kind,
+    v1::{ingest_service_client::IngestServiceClient, query_service_client::QueryServiceClient},
+};
 use lapwing_service::{client::Address, secret::Secret};
 use tonic::{
     Request, Status,
@@ -53,16 +56,7 @@ pub(crate) struct ConnectionArgs {
 impl ConnectionArgs {
     /// Prepares a connection. It comes up with the first request.
     pub(crate) fn open(&self) -> Result<Connection, Failure> {
-        let target = self.target()?;
-        let address = Address::parse(&target.endpoint).or_exit(Exit::Usage)?;
-        let bearer = self.token()?.as_ref().map(bearer).transpose()?;
-        if bearer.is_some() && !address.tls && !is_loopback(&address.host) {
-            let host = &address.host;
-            return Err(usage(format!("a token is not sent to {host} in the clear; use https://")));
-        }
-        let channel = target.channel(&address)?;
-        let client = QueryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Connection { client, bearer, address })
+        Connection::to(&self.target()?, self.token()?.as_ref())
     }
 
     /// What is given here comes first. `client.toml` speaks for its own endpoint alone.
@@ -107,16 +101,32 @@ fn usage(text: String) -> Failure {
     Exit::Usage.because(anyhow!(text))
 }
 
-/// A connection to a collector's QueryService.
+/// A connection to a collector.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The service.
+    /// The service that answers.
     pub(crate) client: QueryServiceClient<Channel>,
+    /// The service that takes batches.
+    pub(crate) ingest: IngestServiceClient<Channel>,
     bearer: Option<MetadataValue<Ascii>>,
     address: Address,
 }
 
 impl Connection {
+    /// Prepares a connection to `target`, with the token when there is one.
+    pub(crate) fn to(target: &Target, token: Option<&Secret>) -> Result<Self, Failure> {
+        let address = Address::parse(&target.endpoint).or_exit(Exit::Usage)?;
+        let bearer = token.map(bearer).transpose()?;
+        if bearer.is_some() && !address.tls && !is_loopback(&address.host) {
+            let host = &address.host;
+            return Err(usage(format!("a token is not sent to {host} in the clear; use https://")));
+        }
+        let channel = target.channel(&address)?;
+        let ingest = IngestServiceClient::new(channel.clone());
+        let client = QueryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { client, ingest, bearer, address })
+    }
+
     /// A request that says who asks.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);

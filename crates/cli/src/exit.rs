@@ -21,17 +21,20 @@ pub(crate) enum Exit {
     Refused = 4,
     /// The collector did not accept the question itself.
     Query = 5,
+    /// What was looked at is not whole.
+    Unsound = 6,
     /// Ctrl-C.
     Interrupted = 130,
 }
 
-const TABLE: [(Exit, &str); 7] = [
+const TABLE: [(Exit, &str); 8] = [
     (Exit::Done, "done"),
     (Exit::Broke, "something broke"),
     (Exit::Usage, "wrong usage or configuration"),
     (Exit::Unreachable, "the collector can't be reached, or the connection ended"),
     (Exit::Refused, "refused: not authenticated, or not allowed"),
     (Exit::Query, "the query is wrong"),
+    (Exit::Unsound, "damage was found, or batches were refused again"),
     (Exit::Interrupted, "interrupted by Ctrl-C"),
 ];
 
@@ -48,7 +51,7 @@ impl Exit {
             Kind::Unauthenticated | Kind::PermissionDenied => Self::Refused,
             Kind::InvalidArgument | Kind::TooLarge | Kind::NotFound => Self::Query,
             Kind::Unavailable => Self::Unreachable,
-            // The rest is of the moment, a fault of the collector, or about batches, which this program never sends.
+            // The rest is of the moment, a fault of the collector, or about batches: whoever sends some asks before.
             _ => Self::Broke,
         }
     }

@@ -5,17 +5,21 @@ mod certs;
 mod completions;
 mod config;
 mod connection;
+mod deadletter;
 mod doctor;
 mod duration;
 mod escape;
 mod exit;
 mod home;
 mod http;
+mod listing;
 mod name;
 mod output;
 mod ports;
 mod program;
 mod query;
+mod rows;
+mod spool;
 mod tail;
 mod time;
 mod token;
@@ -42,6 +46,8 @@ enum Command {
     Query(query::Args),
     Tail(tail::Args),
     Why(why::Args),
+    Deadletter(deadletter::Args),
+    Spool(spool::Args),
     Doctor(doctor::Args),
     Token(token::Args),
     Certs(certs::Args),
@@ -66,7 +72,9 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Query(args) => query::run(&args).await,
         Command::Tail(args) => tail::run(&args).await,
         Command::Why(args) => why::run(&args).await,
+        Command::Deadletter(args) => deadletter::run(&args).await,
         Command::Doctor(args) => doctor::run(&args).await,
+        Command::Spool(args) => spool::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Config(args) => config::run(&args),
@@ -89,7 +97,7 @@ mod tests {
     #[test]
     fn the_help_lists_every_exit_code() {
         let help = Cli::command().render_help().to_string();
-        for code in ["0", "1", "2", "3", "4", "5", "130"] {
+        for code in ["0", "1", "2", "3", "4", "5", "6", "130"] {
             assert!(help.lines().any(|line| line.split_whitespace().next() == Some(code)), "{code}: {help}");
         }
     }

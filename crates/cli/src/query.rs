@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use lapwing::v1::{SqlFormat, SqlRequest};
 use tokio::signal::ctrl_c;
 
-use self::printer::Printer;
+pub(crate) use self::printer::Printer;
 use crate::{
     connection::{Connection, ConnectionArgs},
     exit::{Exit, Failure},

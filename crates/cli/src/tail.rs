@@ -1,6 +1,6 @@
 //! `lapwing tail`.
 
-mod line;
+pub(crate) mod line;
 
 use std::{
     collections::HashMap,

@@ -12,6 +12,7 @@ use lapwing::{
         query_service_server::QueryServiceServer,
     },
 };
+use lapwing_delivery::{journal::Record, replay_from, trim_through};
 use lapwing_service::{serve, tls};
 use lapwing_spool::{Log, Options, WhenFull};
 use lapwing_store::{Engine, Store, Tables, console::Console, ducklake::DuckLake};
@@ -28,7 +29,6 @@ use crate::{
     counters::Counters,
     http,
     ingest::{Door, DoorOptions, IngestService, about},
-    journal::Record,
     ledger::Books,
     processor::Processor,
     query::QueryService,
@@ -65,15 +65,14 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         journal.advance(next).await?;
     }
     let agents = Arc::new(Agents::default());
-    let first = journal.stats().first.max(1);
-    let processor =
-        Processor::start(config.workers, first.min(next), Arc::clone(&tables), Arc::clone(&counters))?;
-    replay(&journal, first.min(next), next, &agents, &processor).await?;
+    let first = replay_from(journal.stats().first, next);
+    let processor = Processor::start(config.workers, first, Arc::clone(&tables), Arc::clone(&counters))?;
+    replay(&journal, first, next, &agents, &processor).await?;
     let door = Arc::new(Door::new(DoorOptions {
         journal: journal.clone(),
         agents: Arc::clone(&agents),
         processor,
-        limits: Limits::default(),
+        limits: config.limits.clone(),
         counters: Arc::clone(&counters),
         fatal: fatal.clone(),
         // The rest is for leases and snapshots: without a snapshot nothing could be trimmed.
@@ -275,7 +274,7 @@ async fn trim(door: Arc<Door>, journal: Log, segment: u64, tables: Arc<Tables>) 
         }
         let trimmed = async {
             let first = door.snapshot().await?;
-            journal.trim(first.map_or(through, |first| through.min(first - 1))).await
+            journal.trim(trim_through(through, first)).await
         };
         if let Err(error) = trimmed.await {
             tracing::error!("trimming the journal: {error}; trying again after the next flush");

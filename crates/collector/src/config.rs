@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use lapwing::limits::Limits;
 use lapwing_service::{
     config::{ConfigErrors, Reader, Section},
     token::Tokens,
@@ -29,6 +30,8 @@ pub struct CollectorConfig {
     pub journal_max_bytes: u64,
     /// Threads that turn batches into rows.
     pub workers: usize,
+    /// Bounds on batches.
+    pub limits: Limits,
     /// Bounds on queries.
     pub queries: QueryLimits,
     /// What is accepted with a caution, to be told at start.
@@ -105,7 +108,7 @@ impl CollectorConfig {
         let processor = root.section("processor");
         let workers = processor.number("workers", 1, 256).unwrap_or(2) as usize;
         processor.finish();
-        let queries = take_limits(&root.section("limits"));
+        let (limits, queries) = take_limits(&root.section("limits"));
         let (backend, tables, journal_max_bytes) = storage?;
         Some(Self {
             listen,
@@ -116,6 +119,7 @@ impl CollectorConfig {
             tables,
             journal_max_bytes,
             workers,
+            limits,
             queries,
             warnings,
         })
@@ -237,8 +241,12 @@ fn take_storage(storage: &Section<'_>) -> Option<(Backend, TablesOptions, u64)> 
     Some((backend, TablesOptions { flush_bytes, flush_age, max_bytes }, journal))
 }
 
-fn take_limits(limits: &Section<'_>) -> QueryLimits {
-    let usual = QueryLimits::default();
+fn take_limits(limits: &Section<'_>) -> (Limits, QueryLimits) {
+    let (batches, usual) = (Limits::default(), QueryLimits::default());
+    // What was journaled under a higher limit is still read: this one is the door's alone.
+    let most = batches.max_body_bytes;
+    let max_body_bytes = limits.number("body_bytes", 1, most as u64).map_or(most, |bytes| bytes as usize);
+    let batches = Limits { max_body_bytes, ..batches };
     let queries = QueryLimits {
         max_rows: limits.number("query_rows", 1, 10_000_000).map_or(usual.max_rows, |rows| rows as usize),
         max_time: limits.seconds("query_seconds", 1, 3600).unwrap_or(usual.max_time),
@@ -248,7 +256,7 @@ fn take_limits(limits: &Section<'_>) -> QueryLimits {
         concurrency: limits.number("queries", 1, 1024).map_or(usual.concurrency, |queries| queries as usize),
     };
     limits.finish();
-    queries
+    (batches, queries)
 }
 
 /// How long requests under way may take when the collector is told to stop.

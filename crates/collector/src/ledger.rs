@@ -1,14 +1,12 @@
 //! The table `ledger`, from the books of all agents.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use lapwing_delivery::accounts::Account;
 use lapwing_store::ledger::{Ledger, LedgerEntry, LedgerSource, Told};
 
-use crate::{
-    accounts::{Account, Accounts},
-    agents::Agents,
-};
+use crate::agents::Agents;
 
 /// Reads the books of all agents.
 #[derive(Debug)]
@@ -17,21 +15,36 @@ pub struct Books(pub Arc<Agents>);
 #[async_trait]
 impl LedgerSource for Books {
     async fn ledger(&self) -> Ledger {
-        let mut ledger = Ledger::default();
+        let (mut sources, mut gaps) = (BTreeMap::new(), Vec::new());
         for entry in self.0.all() {
-            add(&mut ledger, entry.state.lock().await.accounts());
+            let state = entry.state.lock().await;
+            let (accounts, own_gaps) = state.accounts().iter();
+            accounts.for_each(|account| add(&mut sources, entry_of(account)));
+            gaps.extend(own_gaps.map(|gap| LedgerEntry { told: None, ..entry_of(gap) }));
         }
-        ledger
+        Ledger { sources: sources.into_values().collect(), gaps }
     }
 }
 
-fn add(ledger: &mut Ledger, accounts: &Accounts) {
-    let (sources, gaps) = accounts.iter();
-    ledger.sources.extend(sources.map(entry));
-    ledger.gaps.extend(gaps.map(|gap| LedgerEntry { told: None, ..entry(gap) }));
+/// Books an agent's source together with what came of it without numbers.
+fn add(sources: &mut BTreeMap<(String, String), LedgerEntry>, entry: LedgerEntry) {
+    let key = (entry.agent.clone(), entry.source.clone());
+    let Some(known) = sources.remove(&key) else {
+        sources.insert(key, entry);
+        return;
+    };
+    let (numbered, other) = if known.told.is_some() { (known, entry) } else { (entry, known) };
+    let joined = LedgerEntry {
+        journaled: numbered.journaled + other.journaled,
+        unnumbered: numbered.unnumbered + other.unnumbered,
+        missing: numbered.missing + other.missing,
+        time_unix_nano: numbered.time_unix_nano.max(other.time_unix_nano),
+        ..numbered
+    };
+    sources.insert(key, joined);
 }
 
-fn entry(account: &Account) -> LedgerEntry {
+fn entry_of(account: &Account) -> LedgerEntry {
     let told = Told {
         read: account.read,
         truncated: account.truncated,
@@ -44,6 +57,7 @@ fn entry(account: &Account) -> LedgerEntry {
         source: account.source.clone(),
         told: account.told.then_some(told),
         journaled: account.journaled,
+        unnumbered: if account.told { 0 } else { account.journaled },
         missing: account.missing,
         number: (account.epoch, account.sequence),
         time_unix_nano: account.received_unix_nano,

@@ -14,11 +14,8 @@ pub mod access;
 
 pub mod ingest;
 
-pub mod accounts;
 pub mod agents;
 pub mod ledger;
-
-pub mod journal;
 
 pub mod processor;
 

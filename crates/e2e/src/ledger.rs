@@ -25,6 +25,8 @@ pub struct Books {
     pub acknowledged: u64,
     /// Rows in the journal.
     pub journaled: u64,
+    /// Of these, rows of clients that keep no numbers.
+    pub unnumbered: u64,
     /// Rows in the store.
     pub stored: u64,
     /// Rows in memory.
@@ -47,7 +49,7 @@ pub fn close(address: &str) -> Result<Vec<Books>> {
     let books = rows.iter().map(read).collect::<Result<Vec<Books>>>()?;
     for books in &books {
         ensure!(
-            books.read == books.dropped + books.journaled,
+            books.read + books.unnumbered == books.dropped + books.journaled,
             "read = dropped + journaled does not hold: {books:?}"
         );
         ensure!(books.acknowledged <= books.journaled, "acknowledged and not journaled: {books:?}");
@@ -71,6 +73,7 @@ fn read(row: &Value) -> Result<Books> {
         dropped: count("dropped")?,
         acknowledged: count("acknowledged")?,
         journaled: count("journaled")?,
+        unnumbered: count("unnumbered")?,
         stored: count("stored")?,
         in_memory: count("in_memory")?,
     })

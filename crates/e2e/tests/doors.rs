@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpStream,
     process::{Command, Output},
 };
 
@@ -188,5 +190,29 @@ fn http_gives_each_format_and_a_clear_refusal() -> Result<()> {
     let (status, body) = http::request(&rig.http, "/nothing/here")?;
     assert_eq!(status, 404, "{body}");
     assert!(http::get(&rig.http, "/metrics")?.contains("lapwing_collector_rows_total"));
+    Ok(())
+}
+
+#[test]
+fn a_browser_asks_over_grpc_web() -> Result<()> {
+    let rig = Rig::new(&RigOptions::default())?;
+    let query = "SELECT 'northern lapwing' AS bird";
+    // An SqlRequest (field 1, text) in a frame of gRPC: no compression, length.
+    let message = [&[0x0a, query.len() as u8], query.as_bytes()].concat();
+    let body = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+    let mut stream = TcpStream::connect(&rig.http)?;
+    write!(
+        stream,
+        "POST /lapwing.v1.QueryService/Sql HTTP/1.1\r\nHost: {}\r\nContent-Type: application/grpc-web+proto\r\n\
+         X-Grpc-Web: 1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        rig.http,
+        body.len()
+    )?;
+    stream.write_all(&body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 200") && text.contains("application/grpc-web+proto"), "{text}");
+    assert!(text.contains("northern lapwing") && text.contains("grpc-status:0"), "{text}");
     Ok(())
 }

@@ -58,6 +58,12 @@ impl Chain {
         self.disk.sync_dir()
     }
 
+    /// Cuts a segment that another one follows to `length`: what lies behind is ignored because of that one.
+    pub(crate) fn cut(&mut self, name: &str, length: u64) -> Result<(), SpoolError> {
+        let cut = self.disk.truncate(name, length).and_then(|()| self.disk.sync(name));
+        cut.map_err(|source| self.disk_error("cut", source))
+    }
+
     /// Index of the next record that is written here.
     pub(crate) fn next(&self) -> u64 {
         self.segments.back().map_or(1, |last| last.next)

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// One directory of append-only files. Nothing is durable before `sync` (a file's bytes) and `sync_dir` (names) return.
 pub trait Disk: Send {

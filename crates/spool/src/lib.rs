@@ -17,6 +17,9 @@
 //!   records in memory the oldest are dropped then and counted, or new ones refused.
 //! - **Trimming** removes whole segments, and only those whose every record is trimmed.
 //!
+//! [`inspect`] looks at a directory without touching it, also while a writer is at work; [`repair`] sets aside what recovery can
+//! only leave out.
+//!
 //! The core ([`Spool`]) does no waiting and reaches the disk through [`Disk`]; [`Log`] runs it on a thread.
 //! docs/formats/spool.md draws the bytes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
@@ -24,11 +27,14 @@
 mod chain;
 mod disk;
 mod error;
+mod holder;
+pub mod inspect;
 mod log;
 mod memory;
 mod options;
 mod record;
 mod recover;
+pub mod repair;
 mod segment;
 pub mod sim;
 mod spool;
@@ -36,9 +42,10 @@ mod spool;
 pub use self::{
     disk::{Disk, RealDisk},
     error::SpoolError,
+    holder::{Holder, holder},
     log::Log,
     options::{Options, WhenFull},
     record::Record,
-    recover::Recovery,
+    recover::{DamageKind, Recovery},
     spool::{Spool, Stats},
 };

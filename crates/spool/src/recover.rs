@@ -36,6 +36,31 @@ pub(crate) struct Place {
     pub(crate) length: u32,
 }
 
+/// What is wrong with a stretch of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DamageKind {
+    /// The segment's own header does not hold; its records are read, by the name.
+    SegmentHeader,
+    /// No record begins where one should.
+    NoRecord,
+    /// The record's header holds, its payload does not.
+    Payload,
+    /// The end of a full segment, which held records once.
+    End,
+    /// The system can't read it.
+    Unreadable,
+}
+
+/// A stretch of a segment that is not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) kind: DamageKind,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    /// Records that are gone with it.
+    pub(crate) records: u64,
+}
+
 /// A segment and its whole records.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
@@ -54,6 +79,7 @@ pub(crate) struct Segment {
     /// Where the last group begins: nothing vouches for what is from here on.
     pub(crate) group: u64,
     pub(crate) places: Vec<Place>,
+    pub(crate) damage: Vec<Damage>,
 }
 
 impl Segment {
@@ -69,6 +95,7 @@ impl Segment {
             torn: 0,
             group: segment::HEADER as u64,
             places: Vec::new(),
+            damage: Vec::new(),
         }
     }
 
@@ -103,7 +130,9 @@ pub(crate) fn recover(disk: &mut dyn Disk, path: &Path) -> Result<(VecDeque<Segm
         walk(disk, &mut segments[place], below, &mut report).map_err(failed)?;
     }
     for place in 1..segments.len() {
-        count_gap(&segments[place - 1], &segments[place], &mut report);
+        let gap = Gap::between(&segments[place - 1], &segments[place]);
+        report.damaged_records += gap.damaged;
+        report.missing_records += gap.missing;
     }
     report.torn_bytes = segments.back().map_or(0, |last| last.torn);
     Ok((segments, report))
@@ -115,20 +144,8 @@ fn heads(disk: &mut dyn Disk, path: &Path, report: &mut Recovery) -> Result<VecD
     let names = disk.list().map_err(failed)?;
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| segment::parse(name)).collect();
     firsts.sort_unstable();
-    let mut segments = VecDeque::with_capacity(firsts.len());
-    for first in firsts {
-        let mut found = Segment::begin(first, first);
-        found.end = disk.len(&found.name).map_err(failed)?;
-        let bytes = disk.read(&found.name, 0, segment::HEADER).map_err(failed)?;
-        match Head::decode(&bytes) {
-            Head::Whole(header) if header.first == first => found.expected = header.expected,
-            Head::Version(version) => {
-                return Err(SpoolError::Version { path: path.to_owned(), name: found.name, version });
-            }
-            _ => found.begun = false,
-        }
-        segments.push_back(found);
-    }
+    let found = firsts.into_iter().map(|first| head(disk, path, first));
+    let segments = found.collect::<Result<VecDeque<_>, _>>()?;
     // The newest one may have been torn while it was begun: with nothing behind its header nothing is lost.
     let torn = segments.back().is_some_and(|last| !last.begun && last.end <= segment::HEADER as u64);
     let damaged = segments.iter().filter(|segment| !segment.begun).count() as u64;
@@ -136,19 +153,42 @@ fn heads(disk: &mut dyn Disk, path: &Path, report: &mut Recovery) -> Result<VecD
     Ok(segments)
 }
 
-/// Counts the indexes between two neighbours that neither holds and that were not passed over on purpose.
-fn count_gap(before: &Segment, after: &Segment, report: &mut Recovery) {
-    let gap = after.expected.saturating_sub(before.next);
-    let damaged = gap.min(before.torn_records());
-    report.damaged_records += damaged;
-    report.missing_records += gap - damaged;
+/// The segment that is named by `first`, by its header.
+pub(crate) fn head(disk: &mut dyn Disk, path: &Path, first: u64) -> Result<Segment, SpoolError> {
+    let failed = |source| SpoolError::disk(path, "read", source);
+    let mut found = Segment::begin(first, first);
+    found.end = disk.len(&found.name).map_err(failed)?;
+    let bytes = disk.read(&found.name, 0, segment::HEADER).map_err(failed)?;
+    match Head::decode(&bytes) {
+        Head::Whole(header) if header.first == first => found.expected = header.expected,
+        Head::Version(version) => {
+            return Err(SpoolError::Version { path: path.to_owned(), name: found.name, version });
+        }
+        _ => found.begun = false,
+    }
+    Ok(found)
+}
+
+/// The indexes between two neighbours that neither holds and that were not passed over on purpose.
+pub(crate) struct Gap {
+    /// So many of them may have stood in the torn end of the first.
+    pub(crate) damaged: u64,
+    pub(crate) missing: u64,
+}
+
+impl Gap {
+    pub(crate) fn between(before: &Segment, after: &Segment) -> Self {
+        let gap = after.expected.saturating_sub(before.next);
+        let damaged = gap.min(before.torn_records());
+        Self { damaged, missing: gap - damaged }
+    }
 }
 
 /// Finds every record of a segment whose header and payload hold.
 ///
 /// After a damaged header the next one that holds is looked for byte by byte. A chance match would need 32 bits of check to
 /// hold and an index that fits: every record that was passed over took a header's bytes at least.
-fn walk(
+pub(crate) fn walk(
     disk: &mut dyn Disk,
     segment: &mut Segment,
     below: Option<u64>,
@@ -157,7 +197,7 @@ fn walk(
     let (salt, limit, name) = (segment::salt(segment.first), below.unwrap_or(u64::MAX), segment.name.clone());
     let mut file = Window { disk, name: &name, bytes: Vec::new(), offset: 0 };
     let mut offset = segment::HEADER as u64;
-    let mut walk = Walk { segment, end: offset, damaged: 0, doubt: None };
+    let mut walk = Walk { segment, end: offset, doubt: None };
     while walk.segment.next < limit && offset + record::HEADER as u64 <= walk.segment.end {
         let indexes = walk.indexes(offset, limit);
         let header = Header::decode(file.bytes(offset, record::HEADER)?, salt, &indexes);
@@ -182,7 +222,6 @@ struct Walk<'a> {
     segment: &'a mut Segment,
     /// End of the last record.
     end: u64,
-    damaged: u64,
     /// Where the segment ends if nothing vouches for what came next.
     doubt: Option<Doubt>,
 }
@@ -191,7 +230,7 @@ struct Doubt {
     next: u64,
     end: u64,
     places: usize,
-    damaged: u64,
+    damage: usize,
 }
 
 impl Walk<'_> {
@@ -210,33 +249,41 @@ impl Walk<'_> {
             self.doubt = None;
             self.segment.group = offset;
         }
-        self.damaged += lost;
+        if offset > self.end {
+            self.damaged(DamageKind::NoRecord, offset - self.end, lost);
+        }
         (self.segment.next, self.end) = (header.index, offset);
         if whole {
             self.segment.places.push(Place { index: header.index, offset, length: header.length });
         } else {
             self.doubt();
-            self.damaged += 1;
+            self.damaged(DamageKind::Payload, header.size() as u64, 1);
         }
         (self.segment.next, self.end) = (header.index + 1, offset + header.size() as u64);
     }
 
+    /// Notes that `bytes` from the end of the last record on are damaged.
+    fn damaged(&mut self, kind: DamageKind, bytes: u64, records: u64) {
+        self.segment.damage.push(Damage { kind, offset: self.end, bytes, records });
+    }
+
     fn doubt(&mut self) {
-        let places = self.segment.places.len();
-        let here = Doubt { next: self.segment.next, end: self.end, places, damaged: self.damaged };
+        let (places, damage) = (self.segment.places.len(), self.segment.damage.len());
+        let here = Doubt { next: self.segment.next, end: self.end, places, damage };
         self.doubt.get_or_insert(here);
     }
 
     fn finish(mut self, newest: bool, report: &mut Recovery) {
         if let Some(doubt) = self.doubt.filter(|_| newest) {
             self.segment.places.truncate(doubt.places);
-            (self.segment.next, self.end, self.damaged) = (doubt.next, doubt.end, doubt.damaged);
+            self.segment.damage.truncate(doubt.damage);
+            (self.segment.next, self.end) = (doubt.next, doubt.end);
         }
         // A file can end within its header: then nothing of it is whole.
         let whole = if self.segment.end < self.end { 0 } else { self.end };
         self.segment.torn = self.segment.end - whole;
         report.records += self.segment.places.len() as u64;
-        report.damaged_records += self.damaged;
+        report.damaged_records += self.segment.damage.iter().map(|damage| damage.records).sum::<u64>();
     }
 }
 

@@ -15,6 +15,8 @@ pub struct LedgerEntry {
     pub told: Option<Told>,
     /// Rows in the journal, ever.
     pub journaled: u64,
+    /// Of these, rows of clients that keep no numbers; dead letters that were sent again, too.
+    pub unnumbered: u64,
     /// Events that the agent read, did not drop, and that are not in the journal; negative when there are more than it read.
     pub missing: i64,
     /// Epoch and sequence of that batch; of a gap, of the batch that showed it.

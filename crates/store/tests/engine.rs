@@ -266,3 +266,21 @@ async fn metrics_come_back_from_the_lake() {
     assert_eq!(before[0][..4], [json!(0.5), json!("gauge"), Value::Null, Value::Null]);
     assert_eq!(before[1][4], json!([1.0, 2.0]));
 }
+
+#[tokio::test]
+async fn a_lake_that_was_moved_is_read_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let open = async |folder: &std::path::Path| {
+        let lake: Arc<dyn Store> = Arc::new(DuckLake::open(folder).await.unwrap());
+        Tables::open(lake, TablesOptions::default()).await.unwrap()
+    };
+    let tables = open(&old).await;
+    append(&tables, 1, &lines(10, 1)).await;
+    tables.close();
+    tables.run().await;
+    drop(tables);
+    std::fs::rename(&old, &new).unwrap();
+    let engine = Engine::new(open(&new).await, QueryLimits::default()).unwrap();
+    assert_eq!(ask(&engine, "SELECT count(*) FROM logs").await, [[json!(10)]]);
+}

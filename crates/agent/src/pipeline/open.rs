@@ -32,7 +32,6 @@ pub(super) struct Open {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) rows: usize,
-    pub(super) is_logs: bool,
     pub(super) positions: Vec<SourcePosition>,
     /// `None` when only positions moved.
     columns: Option<Columns>,
@@ -55,7 +54,6 @@ impl Open {
             Input::Metrics { columns, position } => {
                 let content = Content {
                     rows: columns.time.rows(),
-                    is_logs: false,
                     positions: vec![position],
                     columns: Some(Columns::Metrics(columns)),
                     tail: Vec::new(),
@@ -145,7 +143,6 @@ impl Logs {
         };
         Content {
             rows,
-            is_logs: true,
             positions: self.positions,
             columns: (rows > 0).then_some(Columns::Logs(columns)),
             tail: self.tail,

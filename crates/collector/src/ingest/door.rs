@@ -11,6 +11,12 @@ use lapwing::{
     status::Kind,
     v1::{Batch, Codec, Origin, ResumeRequest, ResumeResponse, batch::Payload},
 };
+use lapwing_delivery::{
+    Admission, Agent, WINDOW,
+    accounts::SourceRows,
+    check_numbers,
+    journal::{BatchRecord, LeaseRecord, Record},
+};
 use lapwing_service::clock::now;
 use lapwing_spool::{Log, SpoolError};
 use lapwing_store::{
@@ -23,10 +29,8 @@ use tonic::Status;
 
 use crate::{
     access::Caller,
-    accounts::SourceRows,
-    agents::{Admission, Agent, Agents, Entry, WINDOW},
+    agents::{Agents, Entry},
     counters::Counters,
-    journal::{BatchRecord, LeaseRecord, Record},
     processor::{Processor, Room},
 };
 
@@ -167,7 +171,10 @@ impl Door {
         let origin = batch.origin.get_or_insert_default();
         origin.agent_id = caller.agent_id(&origin.agent_id)?;
         let origin = origin.clone();
-        check_numbers(caller, &origin, &batch)?;
+        if origin.epoch != 0 {
+            caller.may_lease()?;
+        }
+        check_numbers(&batch).map_err(|(kind, text)| kind.status(text))?;
         let checked = self.check(batch).await?;
         let sender = sender(caller, &origin);
         let entry = self.options.agents.entry(&sender);
@@ -334,30 +341,6 @@ impl Door {
 enum Admitted {
     Next(OwnedRwLockReadGuard<()>, OwnedMutexGuard<Agent>),
     Duplicate(u64),
-}
-
-fn check_numbers(caller: &Caller, origin: &Origin, batch: &Batch) -> Result<(), Status> {
-    let invalid = |text: &str| Err(Kind::InvalidArgument.status(text));
-    if origin.epoch == 0 {
-        if origin.sequence != 0 {
-            return invalid("origin: a sequence without an epoch; set both, or neither");
-        }
-        if !batch.positions.is_empty() {
-            return invalid("positions: only numbered batches carry positions");
-        }
-        return if batch.payload.is_none() { invalid("the batch has no payload") } else { Ok(()) };
-    }
-    caller.may_lease()?;
-    if origin.sequence == 0 {
-        return invalid("origin: an epoch without a sequence; sequences begin with 1");
-    }
-    match &batch.payload {
-        Some(Payload::Packed(packed)) if batch::digest(packed) != batch.digest => Err(Kind::Corrupted
-            .status("digest: it is not that of the payload (XXH3-128 of packed.data, big endian)")),
-        Some(Payload::Rows(_)) => invalid("numbered batches carry packed columns, not rows"),
-        None if !batch.digest.is_empty() => invalid("digest: the batch has no payload to vouch for"),
-        _ => Ok(()),
-    }
 }
 
 /// Whose state a batch moves. A user and an agent of one name are two, and so are a client without numbers and an agent.

@@ -6,6 +6,7 @@ mod disk;
 mod journal;
 mod metrics;
 mod network;
+mod poison;
 mod resources;
 mod sources;
 mod time;
@@ -76,6 +77,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         network::ALL,
         sources::ALL,
         time::ALL,
+        poison::ALL,
     ];
     groups.into_iter().flatten().copied()
 }

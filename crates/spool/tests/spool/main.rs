@@ -6,6 +6,7 @@ mod disk;
 mod format;
 mod full;
 mod index;
+mod inspect;
 mod log;
 mod memory;
 mod model;

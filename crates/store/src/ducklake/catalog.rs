@@ -48,6 +48,11 @@ impl Catalog {
             bootstrap(&mut connection, data).await?;
         }
         check_format(&mut connection, file).await?;
+        // The folder may have been moved, or restored elsewhere.
+        sqlx::query("UPDATE ducklake_metadata SET value = ?1 WHERE key = 'data_path' AND value != ?1")
+            .bind(data_path(data))
+            .execute(&mut connection)
+            .await?;
         let snapshot_id =
             sqlx::query("SELECT max(snapshot_id) FROM ducklake_snapshot").fetch_one(&mut connection);
         let snapshot_id = snapshot_id.await?.try_get(0)?;
@@ -273,7 +278,7 @@ async fn bootstrap(connection: &mut SqliteConnection, data: &Path) -> Result<(),
     for (key, value) in [
         ("version", FORMAT.to_owned()),
         ("created_by", format!("lapwing {}", env!("CARGO_PKG_VERSION"))),
-        ("data_path", format!("{}/", data.display())),
+        ("data_path", data_path(data)),
         ("encrypted", "false".to_owned()),
         // Rows stay in files: DuckDB must not put some of its own into the catalog.
         ("data_inlining_row_limit", "0".to_owned()),
@@ -311,6 +316,10 @@ async fn bootstrap(connection: &mut SqliteConnection, data: &Path) -> Result<(),
     }
     transaction.commit().await?;
     Ok(())
+}
+
+fn data_path(data: &Path) -> String {
+    format!("{}/", data.display())
 }
 
 async fn create_table(transaction: &mut Transaction<'_, Sqlite>, table: Table) -> Result<(), StoreError> {

@@ -88,6 +88,7 @@ fn schema() -> SchemaRef {
             "sent",
             "acknowledged",
             "journaled",
+            "unnumbered",
             "stored",
             "in_memory",
         ]
@@ -141,6 +142,7 @@ fn record_batch(
         told(&|told| told.read.saturating_sub(before_sending(told))),
         told(&|told| told.acknowledged),
         held(&|entry| Some(entry.journaled)),
+        held(&|entry| Some(entry.unnumbered)),
         held(&|entry| stored.map(|stored| stored.get(&entry.agent, &entry.source))),
         held(&|entry| Some(memory.get(&entry.agent, &entry.source))),
         Arc::new(Int64Array::from_iter_values(entries.iter().map(|(entry, _)| entry.missing))),

@@ -3,7 +3,6 @@
 //! Each tick's points are one record. It stays in memory while the collector takes it; when it was not acknowledged by the next
 //! tick, all that waits is made durable.
 
-mod held;
 mod points;
 
 use std::sync::{
@@ -11,23 +10,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use lapwing::{
-    columns::MetricColumns,
-    v1::{SourcePosition, source_position::Position},
-};
+use lapwing::columns::MetricColumns;
+use lapwing_delivery::{DAMAGED, FULL, Held};
 use lapwing_spool::{Log, SpoolError};
 use tokio::sync::{Mutex, Notify, mpsc::Receiver, mpsc::Sender, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::held::Held;
-use self::{
-    held::{DAMAGED, FULL},
-    points::{decode, encode},
-};
+use self::points::{decode, encode};
 use crate::{counters::Counters, input::Input};
 
-/// The source's name at the collector.
-pub const SOURCE: &str = "spool";
 /// Bytes read from the spool at a time.
 const READ_BYTES: usize = 256 << 10;
 
@@ -115,7 +106,7 @@ pub async fn carry_over(recording: &Recording, held: &Held) -> Result<(), SpoolE
     let mut own = Vec::new();
     if from != u64::MAX {
         // With the state the numbers of points may be lost, too.
-        observed.fetch_add(held.points.saturating_sub(*opened_observed), Ordering::Relaxed);
+        observed.fetch_add(held.points().saturating_sub(*opened_observed), Ordering::Relaxed);
     }
     if from < next {
         loop {
@@ -176,7 +167,7 @@ pub async fn replay(
                 cause = DAMAGED;
                 continue;
             };
-            let missing = held.take(next, &points, std::mem::replace(&mut cause, FULL));
+            let missing = held.take(next, &points.range(), std::mem::replace(&mut cause, FULL));
             counters.points_dropped.add(missing);
             let input = Input::Metrics { columns: points.columns, position: held.position() };
             let sent = tokio::select! { sent = out.send(vec![input]) => sent.is_ok(), () = stop.cancelled() => false };
@@ -193,14 +184,6 @@ pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>) 
         let next = *durable.borrow_and_update();
         complain("trim", recording.spool.trim(next.saturating_sub(1)).await);
     }
-}
-
-/// The record that the collector wants next, by what it holds; `None` when nothing of it moved.
-pub fn next_record(moved: &[SourcePosition]) -> Option<u64> {
-    moved.iter().find_map(|position| match position.position {
-        Some(Position::SpoolIndex(next)) if position.source == SOURCE => Some(next),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

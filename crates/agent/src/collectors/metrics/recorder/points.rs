@@ -18,6 +18,11 @@ impl Points {
     pub(super) fn rows(&self) -> u64 {
         self.columns.time.rows() as u64
     }
+
+    /// Which of all points ever observed these are.
+    pub(super) fn range(&self) -> std::ops::Range<u64> {
+        self.first..self.first + self.rows()
+    }
 }
 
 /// A record: the number of rows, that of the first one, then the columns.

@@ -18,6 +18,17 @@ pub enum Record {
     Snapshot(SnapshotRecord),
 }
 
+/// What a record does to the state of one sender.
+#[derive(Debug, Clone, Copy)]
+pub enum Move<'a> {
+    /// A batch was delivered.
+    Batch(&'a BatchRecord),
+    /// A run took over.
+    Lease(u64),
+    /// The state is this one.
+    Whole(&'a AgentRecord),
+}
+
 /// A batch and when it came.
 #[derive(Clone, PartialEq, Message)]
 pub struct BatchRecord {
@@ -113,6 +124,17 @@ impl Record {
             Self::Batch(message) => encode(BATCH, message.as_ref()),
             Self::Lease(message) => encode(LEASE, message),
             Self::Snapshot(message) => encode(SNAPSHOT, message),
+        }
+    }
+
+    /// Whose states it moves, and how.
+    pub fn moves(&self) -> Vec<(&str, Move<'_>)> {
+        match self {
+            Self::Batch(record) => vec![(&record.sender, Move::Batch(record))],
+            Self::Lease(lease) => vec![(&lease.agent_id, Move::Lease(lease.epoch))],
+            Self::Snapshot(snapshot) => {
+                snapshot.agents.iter().map(|agent| (agent.agent_id.as_str(), Move::Whole(agent))).collect()
+            }
         }
     }
 

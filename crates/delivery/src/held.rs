@@ -1,17 +1,17 @@
 //! What the collector holds of the spool, and what is missing in it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use lapwing::v1::{SourcePosition, source_position::Position};
 
-use super::{SOURCE, points::Points};
-
+/// The name of the agent's spool as a source.
+pub const SPOOL: &str = "spool";
 /// What a person knows the spool by: the table its events are in.
 const METRICS: &str = "metrics";
 /// Points are missing because the spool was full.
-pub(super) const FULL: &str = "spool_full";
+pub const FULL: &str = "spool_full";
 /// Points are missing because their record was damaged.
-pub(super) const DAMAGED: &str = "spool_damaged";
+pub const DAMAGED: &str = "spool_damaged";
 
 /// What the collector holds of the spool.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +19,7 @@ pub struct Held {
     /// The record that it wants next.
     pub next: u64,
     /// Points up to there, with those that are missing.
-    pub(super) points: u64,
+    points: u64,
     /// Of these, those that are missing, by cause.
     dropped: HashMap<String, u64>,
 }
@@ -28,7 +28,7 @@ impl Held {
     /// Finds it among the positions of a lease.
     pub fn new(positions: &[SourcePosition]) -> Self {
         let held = |position: &SourcePosition| match position.position {
-            Some(Position::SpoolIndex(next)) if position.source == SOURCE => {
+            Some(Position::SpoolIndex(next)) if position.source == SPOOL => {
                 let dropped = position.events_dropped.clone();
                 Some(Self { next, points: position.events_read, dropped })
             }
@@ -38,25 +38,31 @@ impl Held {
     }
 
     /// Nothing before record `next`, and no points.
-    pub(super) fn at(next: u64) -> Self {
+    pub fn at(next: u64) -> Self {
         Self { next, ..Self::default() }
     }
 
-    /// Goes on to the record before `next` and gives how many points are missing before it.
-    pub(super) fn take(&mut self, next: u64, points: &Points, cause: &str) -> u64 {
+    /// Points up to where they are held, with those that are missing.
+    pub fn points(&self) -> u64 {
+        self.points
+    }
+
+    /// Goes on to the record before `next`, with these of all points ever observed, and gives how many points are missing before it.
+    pub fn take(&mut self, next: u64, points: &Range<u64>, cause: &str) -> u64 {
         // With a state directory that is behind numbers may be, too: they tell nothing then.
-        let missing = points.first.saturating_sub(self.points);
+        let missing = points.start.saturating_sub(self.points);
         if missing > 0 {
             *self.dropped.entry(cause.to_owned()).or_default() += missing;
         }
         self.next = next;
-        self.points += missing + points.rows();
+        self.points += missing + (points.end - points.start);
         missing
     }
 
-    pub(super) fn position(&self) -> SourcePosition {
+    /// As the position that a batch carries.
+    pub fn position(&self) -> SourcePosition {
         SourcePosition {
-            source: SOURCE.to_owned(),
+            source: SPOOL.to_owned(),
             position: Some(Position::SpoolIndex(self.next)),
             display_name: METRICS.to_owned(),
             events_read: self.points,
@@ -66,14 +72,20 @@ impl Held {
     }
 }
 
+/// The record of the spool that the collector wants next, by what it holds; `None` when nothing of it moved.
+pub fn next_record(moved: &[SourcePosition]) -> Option<u64> {
+    moved.iter().find_map(|position| match position.position {
+        Some(Position::SpoolIndex(next)) if position.source == SPOOL => Some(next),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use lapwing::columns::MetricColumns;
-
     use super::*;
 
-    fn points(first: u64) -> Points {
-        Points { first, columns: MetricColumns::default() }
+    fn points(first: u64) -> Range<u64> {
+        first..first
     }
 
     #[test]

@@ -1,0 +1,311 @@
+//! What each agent has delivered: which of its runs is live, up to which sequence, and up to where each source was read.
+//!
+//! The state moves only when the record that moves it is durable: a batch is admitted, journaled and applied under its agent's
+//! lock. So what the collector holds of an agent is one number and one position per source, and both can be rebuilt by
+//! applying the journal's records in order.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::Bytes;
+use lapwing::{
+    status::Kind,
+    v1::{Batch, Origin, SourcePosition},
+};
+
+use crate::{
+    accounts::{Accounts, SourceRows},
+    journal::{AgentRecord, KeyRecord, Move},
+};
+
+/// A batch may be this many numbers ahead of the next one.
+pub const WINDOW: u64 = 16;
+/// Digests remembered, to tell a duplicate from a conflict.
+const DIGESTS: usize = 64;
+/// Epochs remembered, to tell a fenced run from an unknown one.
+const EPOCHS: usize = 16;
+/// How long an idempotency key is remembered, in nanoseconds.
+const KEY_AGE: u64 = 86_400_000_000_000;
+/// Idempotency keys remembered of one agent; of more, the oldest are forgotten.
+const KEYS: usize = 100_000;
+
+/// What is to be done with a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It is the next one.
+    Append,
+    /// It is durable already.
+    Duplicate,
+    /// Batches before it are missing.
+    Early,
+    /// It is refused.
+    Refused(Kind, String),
+}
+
+/// An agent's state.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Agent {
+    /// The live epoch last.
+    epochs: VecDeque<u64>,
+    durable: u64,
+    digests: VecDeque<Bytes>,
+    positions: BTreeMap<String, SourcePosition>,
+    keys: HashMap<String, u64>,
+    key_order: VecDeque<String>,
+    accounts: Accounts,
+}
+
+impl Agent {
+    /// What is to be done with a numbered batch.
+    pub fn admit(&self, origin: &Origin, digest: &Bytes) -> Admission {
+        if self.epochs.back() != Some(&origin.epoch) {
+            return self.refuse_epoch(origin);
+        }
+        if origin.sequence > self.durable + 1 {
+            return Admission::Early;
+        }
+        if origin.sequence == self.durable + 1 {
+            return Admission::Append;
+        }
+        let back = (self.durable - origin.sequence) as usize;
+        let known = self.digests.len().checked_sub(back + 1).and_then(|place| self.digests.get(place));
+        match known {
+            Some(known) if known != digest => {
+                let number = origin.sequence;
+                let text =
+                    format!("batch {number} of this run is durable with other content; take a new lease");
+                Admission::Refused(Kind::Conflict, text)
+            }
+            _ => Admission::Duplicate,
+        }
+    }
+
+    fn refuse_epoch(&self, origin: &Origin) -> Admission {
+        if self.epochs.contains(&origin.epoch) {
+            let text = format!("another run of agent {:?} took over", origin.agent_id);
+            return Admission::Refused(Kind::Fenced, text);
+        }
+        let text = format!("this run of agent {:?} has no lease; call Resume first", origin.agent_id);
+        Admission::Refused(Kind::ResumeFirst, text)
+    }
+
+    /// Whether a batch with this idempotency key became durable within the last day.
+    pub fn knows_key(&self, key: &str, now: u64) -> bool {
+        self.keys.get(key).is_some_and(|received| now.saturating_sub(*received) <= KEY_AGE)
+    }
+
+    /// A lease is durable.
+    pub fn lease(&mut self, epoch: u64) {
+        if self.epochs.back() == Some(&epoch) {
+            return;
+        }
+        self.epochs.retain(|known| *known != epoch);
+        self.epochs.push_back(epoch);
+        if self.epochs.len() > EPOCHS {
+            self.epochs.pop_front();
+        }
+        // The answer to a lease tells the agent what is durable.
+        self.accounts.confirm(u64::MAX);
+        self.durable = 0;
+        self.digests.clear();
+    }
+
+    /// A batch is durable, with so many rows of each source.
+    pub fn apply(&mut self, batch: &Batch, rows: &[SourceRows], received: u64) {
+        let origin = batch.origin.clone().unwrap_or_default();
+        if origin.epoch != 0 {
+            self.lease(origin.epoch);
+        }
+        self.accounts.book(batch, rows, &self.positions, received);
+        if origin.epoch != 0 {
+            self.durable = origin.sequence;
+            self.digests.push_back(batch.digest.clone());
+            if self.digests.len() > DIGESTS {
+                self.digests.pop_front();
+            }
+            for position in &batch.positions {
+                self.moved(position.clone());
+            }
+        }
+        if !batch.idempotency_key.is_empty() {
+            self.remember(batch.idempotency_key.clone(), received);
+        }
+    }
+
+    fn moved(&mut self, position: SourcePosition) {
+        if position.closed {
+            self.positions.remove(&position.source);
+        } else {
+            self.positions.insert(position.source.clone(), position);
+        }
+    }
+
+    fn remember(&mut self, key: String, received: u64) {
+        while let Some(oldest) = self.key_order.front() {
+            let time = self.keys.get(oldest).copied().unwrap_or(0);
+            if self.key_order.len() < KEYS && received.saturating_sub(time) <= KEY_AGE {
+                break;
+            }
+            self.keys.remove(oldest);
+            self.key_order.pop_front();
+        }
+        if self.keys.insert(key.clone(), received).is_none() {
+            self.key_order.push_back(key);
+        }
+    }
+
+    /// Applies what a record of the journal says of this sender.
+    pub fn replay(&mut self, moved: Move<'_>) {
+        match moved {
+            Move::Batch(record) => {
+                if let Some(batch) = &record.batch {
+                    self.apply(batch, &record.rows, record.received_unix_nano);
+                }
+            }
+            Move::Lease(epoch) => self.lease(epoch),
+            Move::Whole(agent) => *self = agent.clone().into(),
+        }
+    }
+
+    /// Highest durable sequence of the live epoch.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// The live epoch.
+    pub fn epoch(&self) -> Option<u64> {
+        self.epochs.back().copied()
+    }
+
+    /// Positions of all sources.
+    pub fn positions(&self) -> Vec<SourcePosition> {
+        self.positions.values().cloned().collect()
+    }
+
+    /// What became of the events of each source.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// All of it, as a part of a snapshot.
+    pub fn record(&self, agent_id: &str) -> AgentRecord {
+        let key = |key: &String| KeyRecord {
+            key: key.clone(),
+            received_unix_nano: self.keys.get(key).copied().unwrap_or(0),
+        };
+        AgentRecord {
+            agent_id: agent_id.to_owned(),
+            epochs: self.epochs.iter().copied().collect(),
+            durable: self.durable,
+            digests: self.digests.iter().cloned().collect(),
+            positions: self.positions(),
+            keys: self.key_order.iter().map(key).collect(),
+            accounts: Some(self.accounts.record()),
+        }
+    }
+}
+
+impl From<AgentRecord> for Agent {
+    fn from(record: AgentRecord) -> Self {
+        let mut agent = Self {
+            epochs: record.epochs.into(),
+            durable: record.durable,
+            digests: record.digests.into(),
+            accounts: record.accounts.unwrap_or_default().into(),
+            ..Self::default()
+        };
+        record.positions.into_iter().for_each(|position| agent.moved(position));
+        record.keys.into_iter().for_each(|key| agent.remember(key.key, key.received_unix_nano));
+        agent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapwing::v1::{FilePosition, source_position::Position};
+
+    use super::*;
+
+    fn origin(epoch: u64, sequence: u64) -> Origin {
+        Origin { agent_id: "a".to_owned(), epoch, sequence }
+    }
+
+    fn batch(epoch: u64, sequence: u64, digest: &'static str) -> Batch {
+        Batch { origin: Some(origin(epoch, sequence)), digest: digest.into(), ..Batch::default() }
+    }
+
+    fn refused(admission: &Admission) -> Option<Kind> {
+        match admission {
+            Admission::Refused(kind, _) => Some(*kind),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn batches_are_taken_in_sequence_and_once() {
+        let mut agent = Agent::default();
+        agent.lease(7);
+        assert_eq!(agent.admit(&origin(7, 1), &"x".into()), Admission::Append);
+        assert_eq!(agent.admit(&origin(7, 2), &"y".into()), Admission::Early);
+        agent.apply(&batch(7, 1, "x"), &[], 0);
+        assert_eq!(agent.admit(&origin(7, 1), &"x".into()), Admission::Duplicate);
+        assert_eq!(refused(&agent.admit(&origin(7, 1), &"other".into())), Some(Kind::Conflict));
+        assert_eq!(agent.admit(&origin(7, 2), &"y".into()), Admission::Append);
+    }
+
+    #[test]
+    fn a_run_without_a_lease_is_told_to_resume_and_an_earlier_run_is_fenced() {
+        let mut agent = Agent::default();
+        assert_eq!(refused(&agent.admit(&origin(7, 1), &"x".into())), Some(Kind::ResumeFirst));
+        agent.lease(7);
+        agent.lease(8);
+        assert_eq!(refused(&agent.admit(&origin(7, 1), &"x".into())), Some(Kind::Fenced));
+        assert_eq!(agent.admit(&origin(8, 1), &"x".into()), Admission::Append);
+        for epoch in 100..120 {
+            agent.lease(epoch);
+        }
+        assert_eq!(refused(&agent.admit(&origin(7, 1), &"x".into())), Some(Kind::ResumeFirst));
+    }
+
+    #[test]
+    fn an_old_duplicate_is_known_by_its_number_alone() {
+        let mut agent = Agent::default();
+        agent.lease(7);
+        (1..=200).for_each(|sequence| agent.apply(&batch(7, sequence, "x"), &[], 0));
+        assert_eq!(agent.admit(&origin(7, 3), &"whatever".into()), Admission::Duplicate);
+        assert_eq!(refused(&agent.admit(&origin(7, 137), &"other".into())), Some(Kind::Conflict));
+    }
+
+    #[test]
+    fn a_closed_source_is_forgotten() {
+        let mut agent = Agent::default();
+        let position = |offset, closed| SourcePosition {
+            source: "file:1".to_owned(),
+            position: Some(Position::File(FilePosition { offset, ..FilePosition::default() })),
+            closed,
+            ..SourcePosition::default()
+        };
+        let with = |sequence, position| Batch { positions: vec![position], ..batch(7, sequence, "x") };
+        agent.lease(7);
+        agent.apply(&with(1, position(10, false)), &[], 0);
+        agent.apply(&with(2, position(20, false)), &[], 0);
+        assert_eq!(agent.positions(), [position(20, false)]);
+        agent.apply(&with(3, position(20, true)), &[], 0);
+        assert_eq!(agent.positions(), []);
+    }
+
+    #[test]
+    fn a_key_is_remembered_for_a_day() {
+        let mut agent = Agent::default();
+        let keyed = |key: &str| Batch { idempotency_key: key.to_owned(), ..Batch::default() };
+        agent.apply(&keyed("a"), &[], 1);
+        assert!(agent.knows_key("a", 2));
+        assert!(!agent.knows_key("a", KEY_AGE + 2));
+        agent.apply(&keyed("b"), &[], KEY_AGE);
+        assert!(agent.knows_key("a", KEY_AGE) && agent.knows_key("b", KEY_AGE));
+        agent.apply(&keyed("c"), &[], KEY_AGE + 2);
+        assert!(
+            !agent.knows_key("a", 3) && agent.knows_key("b", 3),
+            "what is too old is forgotten, not only hidden"
+        );
+    }
+}

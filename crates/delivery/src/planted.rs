@@ -1,0 +1,47 @@
+//! Bugs that the simulator must find.
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// A batch with a known number and other content counts as a duplicate.
+    DigestIgnored,
+    /// A batch beyond the next number is taken.
+    WatermarkJumpsGap,
+    /// A run that was taken over from still delivers.
+    LeaseDoesNotFence,
+    /// A snapshot leaves positions out.
+    SnapshotWithoutPositions,
+    /// A replayed record moves the positions and not the number.
+    ReplayForgetsNumbers,
+    /// A start replays only what the store has not committed.
+    ReplayFromCommitted,
+    /// The journal is trimmed behind the snapshot, whatever the store has committed.
+    TrimBeforeCommit,
+    /// What is missing in the spool is passed over.
+    GapNotCounted,
+    /// The spool may be trimmed up to what was sent.
+    TrimBeforeAcknowledged,
+    /// A batch that is sent again has the next number.
+    ReplacementUnderNextNumber,
+}
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in this thread, or none.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn is(_: Bug) -> bool {
+    false
+}
