@@ -10,11 +10,12 @@ pub mod report;
 pub mod scenarios;
 pub mod stage;
 mod tracer;
+mod volume;
 pub mod watchdog;
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 pub use self::{
     figures::{Figures, Outcome},
@@ -66,7 +67,7 @@ fn play(scenario: &Scenario, form: Form, seed: u64, figures: &mut Figures) -> Re
     let played = (scenario.act)(&mut stage).and_then(|()| stage.settle(figures));
     figures.schedule.clone_from(&stage.schedule);
     // What the programs said is gone with the rig.
-    played.map_err(|error| error.context(stage.last_words()))?;
+    played.map_err(|error| anyhow!("{error:#}\n{}", stage.last_words()))?;
     figures.judge(scenario);
     Ok(())
 }

@@ -73,7 +73,12 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on the loopback interface and connects to `target`.
     pub fn start(target: &str) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::start_at("127.0.0.1:0", target)
+    }
+
+    /// Listens at `address` and connects to `target`.
+    pub fn start_at(address: &str, target: &str) -> Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             target: Mutex::new(target.parse()?),

@@ -32,6 +32,10 @@ pub struct RigOptions {
     pub metrics_secs: u64,
     /// More lines for the section `[collectors.logs]`.
     pub logs: &'static str,
+    /// More lines for the section `[collectors.metrics]`.
+    pub metrics: &'static str,
+    /// More lines for the section `[buffer]`.
+    pub buffer: &'static str,
     /// `[storage] flush_interval_secs`.
     pub flush_interval_secs: u64,
     /// Tokens with this secret instead of client certificates.
@@ -51,6 +55,8 @@ impl Default for RigOptions {
             compression: "zstd",
             metrics_secs: 0,
             logs: "",
+            metrics: "",
+            buffer: "",
             flush_interval_secs: 10,
             token_secret: None,
             collector: "",
@@ -218,8 +224,8 @@ flush_interval_secs = {flush_interval_secs}
 
 fn agent_config(root: &Path, endpoint: &str, admin: &str, options: &RigOptions) -> String {
     let root = root.display();
-    let RigOptions { compression, metrics_secs, logs, .. } = options;
-    let metrics = if *metrics_secs > 0 {
+    let RigOptions { compression, metrics_secs, logs, metrics, buffer, .. } = options;
+    let reading = if *metrics_secs > 0 {
         format!("enabled = true\nsystem_interval_secs = {metrics_secs}")
     } else {
         "enabled = false".to_owned()
@@ -237,11 +243,13 @@ cert_file = "{root}/certs/agent-agent-001.pem"
 key_file = "{root}/certs/agent-agent-001.key"
 [buffer]
 compression = "{compression}"
+{buffer}
 [collectors.logs]
 enabled = true
 files = ["{root}/logs/*.log*"]
 {logs}
 [collectors.metrics]
+{reading}
 {metrics}
 "#
     )

@@ -36,8 +36,8 @@ pub struct Figures {
     pub seed: u64,
     /// What the line-by-line reader found.
     pub verdict: Verdict,
-    /// Lines that the scenario may lose, and says why.
-    pub may_lose: u64,
+    /// Lines that were destroyed after they were acknowledged: the ledger misses the very number.
+    pub missing: u64,
     /// From the end of the fault until a fresh line could be asked for.
     pub recovery: Option<Duration>,
     /// Peak resident memory of agent and collector, over all their lives.
@@ -65,7 +65,7 @@ impl Figures {
             form,
             seed,
             verdict: Verdict::default(),
-            may_lose: 0,
+            missing: 0,
             recovery: None,
             peaks: [0; 2],
             uncapped: None,
@@ -86,7 +86,7 @@ impl Figures {
                 broken.push(what)
             }
         };
-        check(lost <= self.may_lose, format!("{lost} lines lost, {} may be", self.may_lose));
+        check(lost == self.missing, format!("{lost} lines lost, the ledger misses {}", self.missing));
         check(doubled == 0, format!("{doubled} lines doubled"));
         check(altered == 0, format!("{altered} lines altered"));
         check(foreign == 0, format!("{foreign} rows that nobody wrote"));
@@ -124,7 +124,7 @@ impl Figures {
             "written": written,
             "stored": stored,
             "lost": lost,
-            "may_lose": self.may_lose,
+            "missing": self.missing,
             "doubled": doubled,
             "altered": altered,
             "foreign": foreign,

@@ -11,8 +11,11 @@ pub const HEAD: &str = "\
 
 /// One row of the table.
 pub fn row(figures: &Figures) -> String {
+    let unproven = [("memory measured only", &figures.uncapped), ("DuckDB SKIPPED", &figures.unread)];
+    let unproven =
+        unproven.iter().filter_map(|(what, reason)| Some(format!("; {what}: {}", reason.as_ref()?)));
     let verdict = match &figures.outcome {
-        Outcome::Kept => "kept".to_owned(),
+        Outcome::Kept => format!("kept{}", unproven.collect::<String>()),
         Outcome::Failed(reason) => format!("**FAILED**: {}", first_line(reason)),
         Outcome::Vacuous(reason) => format!("**VACUOUS**: {reason}"),
         Outcome::Skipped(reason) => format!("SKIPPED: {reason}"),
@@ -21,9 +24,9 @@ pub fn row(figures: &Figures) -> String {
         return format!("| {} | | | | | | | | | {verdict} |", figures.fault);
     }
     let v = &figures.verdict;
-    let lost = match figures.may_lose {
+    let lost = match figures.missing {
         0 => v.lost.to_string(),
-        may => format!("{} (of {may} that may be)", v.lost),
+        missing => format!("{}; the ledger misses {missing}", v.lost),
     };
     let recovery =
         figures.recovery.map_or("-".to_owned(), |recovery| format!("{:.1} s", recovery.as_secs_f64()));

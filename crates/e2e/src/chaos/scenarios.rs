@@ -1,7 +1,10 @@
 //! What is broken, and how.
 
 mod crashes;
+mod crowds;
 mod disk;
+mod journal;
+mod metrics;
 mod network;
 mod poison;
 mod resources;
@@ -64,8 +67,18 @@ impl Scenario {
 
 /// All of them, in the order of the table.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    let groups =
-        [crashes::ALL, disk::ALL, resources::ALL, network::ALL, sources::ALL, time::ALL, poison::ALL];
+    let groups = [
+        crashes::ALL,
+        metrics::ALL,
+        disk::ALL,
+        journal::ALL,
+        resources::ALL,
+        crowds::ALL,
+        network::ALL,
+        sources::ALL,
+        time::ALL,
+        poison::ALL,
+    ];
     groups.into_iter().flatten().copied()
 }
 

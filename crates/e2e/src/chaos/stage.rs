@@ -47,8 +47,7 @@ pub struct Stage {
     pub form: Form,
     /// What was done, and when.
     pub schedule: Vec<String>,
-    /// Lines that may be lost, by the scenario's own account.
-    pub may_lose: u64,
+    missing: u64,
     writers: Vec<RunningWriter>,
     written: BTreeMap<u32, u64>,
     proofs: Vec<(String, u64, u64)>,
@@ -69,7 +68,7 @@ impl Stage {
             random: Random::new(seed),
             form,
             schedule: Vec::new(),
-            may_lose: 0,
+            missing: 0,
             writers: Vec::new(),
             written: BTreeMap::new(),
             proofs: Vec::new(),
@@ -97,6 +96,11 @@ impl Stage {
     /// Notes that `what` happened so many times and had to at least `least` times.
     pub fn prove(&mut self, what: &str, times: u64, least: u64) {
         self.proofs.push((what.to_owned(), times, least));
+    }
+
+    /// Notes that so many lines are lost, and that the ledger says so.
+    pub fn must_lose(&mut self, missing: u64) {
+        self.missing = missing;
     }
 
     /// Notes, before it is done, what must be undone.
@@ -231,14 +235,14 @@ impl Stage {
         let lines: u64 = self.written.values().sum();
         wait::until("everything written is visible", SETTLE, || {
             let seen = self.visible()?;
-            if seen + self.may_lose >= lines { Ok(Some(())) } else { anyhow::bail!("{seen} of {lines} rows") }
+            if seen + self.missing >= lines { Ok(Some(())) } else { anyhow::bail!("{seen} of {lines} rows") }
         })?;
-        ledger::close(&self.rig.http).context("the books")?;
+        self.close_books()?;
         self.look_at_memory();
         figures.verdict = oracle::judge(&self.rig.http, &self.written)?;
         figures.unread = self.ask_duckdb(figures.verdict.stored)?;
         figures.peaks = self.peaks;
-        figures.may_lose = self.may_lose;
+        figures.missing = self.missing;
         figures.proofs = std::mem::take(&mut self.proofs);
         match &self.groups {
             Ok(groups) => {
@@ -247,6 +251,16 @@ impl Stage {
             }
             Err(reason) => figures.uncapped = Some(reason.clone()),
         }
+        Ok(())
+    }
+
+    fn close_books(&self) -> Result<()> {
+        if self.missing == 0 {
+            return ledger::close(&self.rig.http).map(|_| ()).context("the books");
+        }
+        let missing = self.rig.sql("SELECT sum(missing) AS n FROM ledger WHERE kind = 'source'")?;
+        let missing = &serde_json::from_str::<Value>(&missing)?["n"];
+        ensure!(*missing == self.missing, "the ledger misses {missing} lines, {} are lost", self.missing);
         Ok(())
     }
 

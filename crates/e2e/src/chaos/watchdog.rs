@@ -23,7 +23,9 @@ pub const COMMAND: &str = "watchdog";
 pub enum Undo {
     /// SIGCONT to a process.
     Continue(u32),
-    /// Thaw and unmount a file system.
+    /// Thaw a file system.
+    Thaw(String),
+    /// Thaw and unmount a file system, and remove the folder it was on.
     Unmount(String),
     /// Remove a control group, and kill what is left in it.
     RemoveGroup(String),
@@ -33,6 +35,7 @@ impl Undo {
     fn line(&self) -> String {
         match self {
             Self::Continue(id) => format!("continue {id}"),
+            Self::Thaw(path) => format!("thaw {path}"),
             Self::Unmount(path) => format!("unmount {path}"),
             Self::RemoveGroup(path) => format!("remove-group {path}"),
         }
@@ -42,6 +45,7 @@ impl Undo {
         let (word, rest) = line.split_once(' ')?;
         match word {
             "continue" => rest.parse().ok().map(Self::Continue),
+            "thaw" => Some(Self::Thaw(rest.to_owned())),
             "unmount" => Some(Self::Unmount(rest.to_owned())),
             "remove-group" => Some(Self::RemoveGroup(rest.to_owned())),
             _ => None,
@@ -56,10 +60,11 @@ impl Undo {
                     let _ = kill_process(pid, Signal::CONT);
                 }
             }
+            Self::Thaw(path) => quietly("fsfreeze", "--unfreeze", path),
             Self::Unmount(path) => {
-                for command in [["fsfreeze", "--unfreeze"], ["umount", "--lazy"]] {
-                    let _ = Command::new(command[0]).args([command[1], path]).stderr(Stdio::null()).status();
-                }
+                quietly("fsfreeze", "--unfreeze", path);
+                quietly("umount", "--lazy", path);
+                let _ = fs::remove_dir(path);
             }
             Self::RemoveGroup(path) => {
                 let inside = fs::read_to_string(format!("{path}/cgroup.procs")).unwrap_or_default();
@@ -70,6 +75,10 @@ impl Undo {
             }
         }
     }
+}
+
+fn quietly(program: &str, option: &str, path: &str) {
+    let _ = Command::new(program).args([option, path]).stderr(Stdio::null()).status();
 }
 
 /// The watchdog of a run.
@@ -123,7 +132,12 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_understood() {
-        let all = [Undo::Continue(7), Undo::Unmount("/a b".to_owned()), Undo::RemoveGroup("/c".to_owned())];
+        let all = [
+            Undo::Continue(7),
+            Undo::Thaw("/a".to_owned()),
+            Undo::Unmount("/a b".to_owned()),
+            Undo::RemoveGroup("/c".to_owned()),
+        ];
         for undo in all {
             assert_eq!(Undo::parse(&undo.line()).map(|undo| undo.line()), Some(undo.line()));
         }

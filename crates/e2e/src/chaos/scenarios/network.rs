@@ -1,13 +1,19 @@
 //! Networks that cut, swallow, crawl and garble.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::Scenario;
+use super::{Scenario, needs, needs_root};
 use crate::{
     chaos::{Stage, stage::Program::Agent},
-    proxy::Direction::{self, Down, Up},
+    proxy::{
+        Direction::{self, Down, Up},
+        Proxy,
+    },
     rig::PATIENCE,
     wait,
 };
@@ -20,7 +26,9 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("one-way", "black hole from collector to agent for 60 s", |stage| swallow(stage, &[Down])),
     Scenario::new("slow-link", "1 Mbit/s and 300 ms there and back for 30 s", crawl),
     Scenario::new("bit-flips", "a flipped bit on the wire, 30 times", flip).short(),
-    Scenario::new("unreachable", "connections refused for 20 s, then another address", move_away),
+    Scenario::new("unreachable", "connections refused for 20 s", refuse),
+    Scenario::new("new-address", "the collector's name leads to another address, under load", move_away)
+        .where_possible(|| needs_root().and_then(|()| needs("unshare"))),
 ];
 
 fn cut(stage: &mut Stage) -> Result<()> {
@@ -92,7 +100,7 @@ fn flip(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-fn move_away(stage: &mut Stage) -> Result<()> {
+fn refuse(stage: &mut Stage) -> Result<()> {
     stage.write_as_usual()?;
     stage.pause(500, 1500);
     stage.proxy()?.refuse(true);
@@ -101,5 +109,33 @@ fn move_away(stage: &mut Stage) -> Result<()> {
     std::thread::sleep(Duration::from_secs(stage.form.pick(3, 20)));
     stage.proxy()?.heal();
     stage.prove("tries beyond the first", stage.figure(Agent, "lapwing_agent_retries_total")?, 2);
+    Ok(())
+}
+
+/// Has a program see a hosts file of its own, in the first argument.
+const OWN_HOSTS: &str = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+
+fn move_away(stage: &mut Stage) -> Result<()> {
+    let hosts = stage.rig.root().join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n")?;
+    let (config, old) = (stage.rig.root().join("agent.toml"), stage.proxy()?.address());
+    let port = old.rsplit_once(':').context("no port")?.1.to_owned();
+    fs::write(&config, fs::read_to_string(&config)?.replace(&old, &format!("localhost:{port}")))?;
+    stage.stop(Agent)?;
+    stage.rig.agent.start_by(&["unshare", "--mount", "sh", "-c", OWN_HOSTS, &hosts.display().to_string()]);
+    stage.start(Agent)?;
+    stage.rig.wait_for_agent()?;
+    stage.write_as_usual()?;
+    stage.pause(500, 1500);
+    // In place: the file is what is bound.
+    fs::write(&hosts, "127.0.0.2 localhost\n")?;
+    // The proxy at the old address goes, and its connections with it.
+    stage.rig.proxy = Some(Proxy::start_at(&format!("127.0.0.2:{port}"), &stage.rig.grpc)?);
+    stage.note("localhost is 127.0.0.2 now, and 127.0.0.1 is gone");
+    wait::until("the agent finds the new address", PATIENCE, || {
+        Ok((stage.proxy()?.connections() > 0).then_some(()))
+    })?;
+    stage.pause(500, 1500);
+    stage.prove("connections to the new address", stage.proxy()?.connections(), 1);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fs::{self, OpenOptions},
     io::Write,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Scenario;
+use super::{Scenario, needs, needs_root};
 use crate::{
     RigOptions, Writer,
     chaos::{Stage, stage::Program::Agent},
@@ -42,6 +42,12 @@ pub(super) const ALL: &[Scenario] = &[
         "directories, pipes, devices and dangling links that the globs match",
         put_no_log_files,
     ),
+    Scenario::new(
+        "no-permission",
+        "files that the agent, which is not root, may not read; then it may",
+        close_files,
+    )
+    .where_possible(|| needs_root().and_then(|()| needs("setpriv"))),
 ];
 
 fn rotate(stage: &mut Stage) -> Result<()> {
@@ -207,5 +213,42 @@ fn put_no_log_files(stage: &mut Stage) -> Result<()> {
     std::thread::sleep(Duration::from_secs(stage.form.pick(2, 10)));
     let visible = stage.visible()?;
     stage.prove("lines beside them", visible, 100);
+    Ok(())
+}
+
+/// The user and group of nobody.
+const NOBODY: u32 = 65_534;
+
+fn close_files(stage: &mut Stage) -> Result<()> {
+    stage.stop(Agent)?;
+    let owned =
+        Command::new("chown").arg("-R").arg(format!("{NOBODY}:{NOBODY}")).arg(stage.rig.root()).status()?;
+    ensure!(owned.success(), "chown: {owned}");
+    let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+    stage.rig.agent.start_by(&["setpriv", &user[0], &user[1], "--clear-groups"]);
+    stage.start(Agent)?;
+    stage.write_as_usual()?;
+    let closed =
+        (11..=20).map(|file| stage.rig.logs().join(format!("closed-{file}.log"))).collect::<Vec<_>>();
+    for (path, file) in closed.iter().zip(11..) {
+        fs::write(path, "")?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0))?;
+        let mut writer = Writer::new(path, file)?;
+        writer.write(500)?;
+        stage.wrote(&writer);
+    }
+    let refused = wait::until("the agent is refused", PATIENCE, || {
+        let refused = stage.figure(Agent, "lapwing_agent_file_errors_total")?;
+        Ok((refused >= closed.len() as u64).then_some(refused))
+    })?;
+    let before = stage.visible()?;
+    wait::until(
+        "other files are read meanwhile",
+        PATIENCE,
+        || Ok((stage.visible()? > before).then_some(())),
+    )?;
+    stage.note("the files may be read now");
+    closed.iter().try_for_each(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))?;
+    stage.prove("files that could not be opened", refused, closed.len() as u64);
     Ok(())
 }
