@@ -1,8 +1,9 @@
 //! The agent's wiring: what lives as long as the process, and one session after another.
 
-use std::{fs, io, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use lapwing_service::descriptors;
 use lapwing_spool::{Log, Options, WhenFull};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ const RENEW: Duration = Duration::from_millis(500);
 /// # Errors
 /// When something it needs can't be had: the port, the state directory, a certificate, the spool.
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
-    raise_file_limit();
+    descriptors::raise_limit();
     let counters = Arc::new(Counters::default());
     let listener = admin::bind(config.admin_addr).await?;
     let transport = Transport::new(&config.collector, Arc::clone(&counters))?;
@@ -129,14 +130,4 @@ fn make_state_dir(path: &Path) -> Result<()> {
         let path = path.display();
         format!("[agent] state_dir {path}: can't be made; give a directory that this user may write")
     })
-}
-
-/// Files are held open, and there may be thousands: the soft limit goes up to the hard one.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!("the limit of open files stays as it is: {}", io::Error::from(error));
-    }
 }

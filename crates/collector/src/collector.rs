@@ -13,7 +13,7 @@ use lapwing::{
     },
 };
 use lapwing_delivery::{journal::Record, replay_from, trim_through};
-use lapwing_service::{serve, tls};
+use lapwing_service::{descriptors, serve, tls};
 use lapwing_spool::{Log, Options, WhenFull};
 use lapwing_store::{Engine, Store, Tables, console::Console, ducklake::DuckLake};
 use rustls::ServerConfig;
@@ -46,6 +46,7 @@ const SEGMENT: u64 = 64 << 20;
 /// # Errors
 /// When something it needs can't be had, or the journal breaks.
 pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()> {
+    descriptors::raise_limit();
     let tls = server_tls(&config)?;
     // Taken first: an address that is in use is told before anything is replayed.
     let listeners = bind(&config, tls.as_ref()).await?;
@@ -216,7 +217,8 @@ async fn replay_rows(index: u64, batch: lapwing::v1::Batch, processor: &Processo
         processor.nothing(index);
         return Ok(0);
     };
-    let room = processor.reserve(packed.uncompressed_size as usize, Duration::MAX).await;
+    let room =
+        processor.reserve(packed.uncompressed_size as usize, packed.rows as usize, Duration::MAX).await;
     let columns =
         batch::unpack(packed, &Limits::default()).with_context(|| format!("journal record {index}"))?;
     let rows = columns.rows();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use lapwing_collector::{collector, config::CollectorConfig};
-use lapwing_service::{config::Reader, logs, shutdown};
+use lapwing_service::{config::Reader, logs, memory, shutdown};
 
 /// Takes telemetry from agents, keeps it, and answers questions about it in SQL.
 #[derive(Debug, Parser)]
@@ -20,7 +20,11 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let kept = memory::give_back_what_is_freed();
     logs::init();
+    if let Some(error) = kept {
+        tracing::warn!("freed memory may be kept: {error}");
+    }
     let config = match Reader::open(&args.config).and_then(CollectorConfig::read) {
         Ok(config) => config,
         Err(errors) => {

@@ -23,8 +23,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as async_mpsc};
 
 use crate::counters::Counters;
 
-/// Uncompressed bytes on their way from the wire to the tables.
-const BUDGET: usize = 128 << 20;
+/// Bytes on their way from the wire to the tables, as they lie in memory. With the rows in the tables, a flush and a query it all stays
+/// below 384 MB.
+const BUDGET: usize = 48 << 20;
+/// What a row takes in memory beside its own text: times, views of its columns, its number.
+const ROW: usize = 160;
 /// Unit of the budget.
 const UNIT: usize = 1 << 10;
 
@@ -76,8 +79,9 @@ impl Processor {
         Ok(Self { jobs, done, budget: Arc::new(Semaphore::new(BUDGET / UNIT)) })
     }
 
-    /// Room for a batch of `bytes` uncompressed bytes; `None` when there is none within `patience`.
-    pub async fn reserve(&self, bytes: usize, patience: Duration) -> Option<Room> {
+    /// Room for a batch of `bytes` uncompressed bytes in so many `rows`; `None` when there is none within `patience`.
+    pub async fn reserve(&self, bytes: usize, rows: usize, patience: Duration) -> Option<Room> {
+        let bytes = rows.saturating_mul(ROW).saturating_add(bytes);
         let units = (bytes.min(BUDGET) / UNIT).max(1) as u32;
         let permit = Arc::clone(&self.budget).acquire_many_owned(units);
         tokio::time::timeout(patience, permit).await.ok()?.ok().map(Room)

@@ -3,7 +3,7 @@
 
 use lapwing_e2e::chaos::{self, Form, Outcome, report, scenarios};
 
-/// Scenarios of the short form; fewer mean that some were lost.
+/// Scenarios of the short form that need neither the rights of root nor a tool; fewer that ran mean that some were lost.
 const LEAST: usize = 12;
 
 #[test]
@@ -27,5 +27,6 @@ fn what_is_promised_holds_while_lapwing_is_broken_in_every_way_of_the_short_form
         })
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
-    assert!(runs.len() >= LEAST, "{} scenarios, at least {LEAST} belong to the short form", runs.len());
+    let executed = runs.iter().filter(|figures| !matches!(figures.outcome, Outcome::Skipped(_))).count();
+    assert!(executed >= LEAST, "{executed} scenarios ran, at least {LEAST} must");
 }

@@ -1,9 +1,10 @@
 //! Serving HTTP/1.1 and HTTP/2 on one port, with or without TLS.
 //!
-//! A handshake runs on a task of its own and has five seconds; no peer can hold up the accept loop, and no error of one
+//! A handshake runs on a task of its own and has five seconds, and only so many are computed at a time: a crowd that comes at once gets
+//! through one after another. No peer can hold up the accept loop, and no error of one
 //! connection ends the server. The peer's [`Peer`] is in the extensions of each request.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
 use hyper_util::{
@@ -24,6 +25,11 @@ use tokio_util::sync::CancellationToken;
 use crate::tls::Identity;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Handshakes that are computed at a time. A thousand together get so little of the processor each that none is done before its
+/// time is up; then all come again, and none ever is.
+const HANDSHAKES: usize = 32;
+/// How long one of them counts as computing: a peer that is far away, or dawdles, holds up no other for longer.
+const HEAD_START: Duration = Duration::from_millis(250);
 const HEADERS: Duration = Duration::from_secs(10);
 /// Most connections of one listener at a time.
 const MAX_CONNECTIONS: usize = 4096;
@@ -65,6 +71,7 @@ pub async fn serve(
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let acceptor = transport.tls.map(TlsAcceptor::from);
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let local = transport.open_to_local
         && acceptor.is_none()
         && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
@@ -87,13 +94,14 @@ pub async fn serve(
             continue;
         };
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+        let handshakes = Arc::clone(&handshakes);
         tokio::spawn(async move {
             let _permit = permit;
             let _ = stream.set_nodelay(true);
             let Some(acceptor) = acceptor else {
                 return connection(stream, router, Peer { address, identity: None, local }, watcher).await;
             };
-            match handshake(&acceptor, stream).await {
+            match handshake(&acceptor, stream, &handshakes).await {
                 Ok((stream, identity)) => {
                     connection(stream, router, Peer { address, identity, local }, watcher).await;
                 }
@@ -112,10 +120,21 @@ pub async fn serve(
 async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
+    handshakes: &Semaphore,
 ) -> io::Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<Identity>)> {
-    let stream = timeout(HANDSHAKE, acceptor.accept(stream))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "not finished within 5 s"))??;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "not finished within 5 s");
+    // Whoever says nothing holds up nobody.
+    timeout(HANDSHAKE, stream.readable()).await.map_err(late)??;
+    let computing = handshakes.acquire().await;
+    let mut accepted = pin!(timeout(HANDSHAKE, acceptor.accept(stream)));
+    let accepted = match timeout(HEAD_START, &mut accepted).await {
+        Ok(accepted) => accepted,
+        Err(_) => {
+            drop(computing);
+            accepted.await
+        }
+    };
+    let stream = accepted.map_err(late)??;
     let identity = stream.get_ref().1.peer_certificates().and_then(|chain| Identity::of(chain.first()?));
     Ok((stream, identity))
 }

@@ -206,10 +206,12 @@ impl Door {
             let text = format!("idempotency_key: it has {actual} bytes, at most {limit} are taken");
             return Err(Kind::InvalidArgument.status(text));
         }
-        let size = match &batch.payload {
-            Some(Payload::Packed(packed)) => packed.uncompressed_size as usize,
-            Some(Payload::Rows(_)) => prost::Message::encoded_len(&batch),
-            None => 0,
+        let (size, rows) = match &batch.payload {
+            Some(Payload::Packed(packed)) => (packed.uncompressed_size as usize, packed.rows as usize),
+            Some(Payload::Rows(rows)) => {
+                (prost::Message::encoded_len(&batch), rows.logs.len() + rows.metrics.len() + rows.flows.len())
+            }
+            None => (0, 0),
         };
         let too_large = || {
             BatchError::from(lapwing::codec::CodecError::TooLarge {
@@ -220,7 +222,7 @@ impl Door {
         if size > limits.max_uncompressed_bytes {
             return Err(refuse(&too_large()));
         }
-        let Some(room) = self.options.processor.reserve(size, PATIENCE).await else {
+        let Some(room) = self.options.processor.reserve(size, rows, PATIENCE).await else {
             return Err(Kind::Overloaded.status_after("the store is slower than what comes in", DELAY));
         };
         let columns = batch::columns_of(&batch, now(), limits).map_err(|error| refuse(&error))?;

@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use super::{
@@ -16,8 +17,14 @@ use super::{
     watchdog::{Undo, Watchdog},
 };
 use crate::{
-    Rig, RigOptions, Writer, http, ledger, oracle, process::Process, proxy::Proxy, random::Random,
-    rig::PATIENCE, tools, wait, writer::RunningWriter,
+    Rig, RigOptions, Verdict, Writer, http, ledger,
+    oracle::{self, Judge},
+    process::Process,
+    proxy::Proxy,
+    random::Random,
+    rig::PATIENCE,
+    tools, wait,
+    writer::RunningWriter,
 };
 
 /// Memory that agent and collector may use.
@@ -216,14 +223,39 @@ impl Stage {
         format!("agent said:\n  {}\ncollector said:\n  {}", last(&self.rig.agent), last(&self.rig.collector))
     }
 
+    /// Waits until `check` sees `what`; one of the two that has ended makes no more of it.
+    pub fn wait_for<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut check: impl FnMut(&Self) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let seen = wait::until(&format!("{what} is visible"), limit, || {
+            for program in [Program::Agent, Program::Collector] {
+                if let Ok(Some(status)) = self.process(program).ended() {
+                    return Ok(Some(Err(anyhow!(
+                        "{program:?} ended with {status} before {what} was visible"
+                    ))));
+                }
+            }
+            Ok(check(self)?.map(Ok))
+        })?;
+        let killed = self.kills_by_cap();
+        seen.map_err(|error| if killed > 0 { error.context("the memory cap killed it") } else { error })
+    }
+
+    fn kills_by_cap(&self) -> u64 {
+        self.groups.as_ref().map_or(0, |groups| groups.iter().map(Group::kills).sum())
+    }
+
     /// After the faults: how long until a fresh line can be asked for; then everything written, by two readers, and the books.
     pub fn settle(&mut self, figures: &mut Figures) -> Result<()> {
         let healed = Instant::now();
         let mut fresh = Writer::new(&self.rig.logs().join("fresh.log"), FRESH)?;
         fresh.write(1)?;
         let query = format!("SELECT count(*) AS n FROM logs WHERE body LIKE 'lw {FRESH} %'");
-        wait::until("a fresh line is visible", PATIENCE, || {
-            let row: Value = serde_json::from_str(&self.rig.sql(&query)?)?;
+        self.wait_for("a fresh line", PATIENCE, |stage| {
+            let row: Value = serde_json::from_str(&stage.rig.sql(&query)?)?;
             Ok((row["n"] == 1).then_some(()))
         })?;
         figures.recovery = Some(healed.elapsed());
@@ -233,20 +265,21 @@ impl Stage {
             self.wrote(&writer);
         }
         let lines: u64 = self.written.values().sum();
-        wait::until("everything written is visible", SETTLE, || {
-            let seen = self.visible()?;
-            if seen + self.missing >= lines { Ok(Some(())) } else { anyhow::bail!("{seen} of {lines} rows") }
+        let missing = self.missing;
+        self.wait_for("everything written", SETTLE, |stage| {
+            let seen = stage.visible()?;
+            if seen + missing >= lines { Ok(Some(())) } else { bail!("{seen} of {lines} rows") }
         })?;
         self.close_books()?;
         self.look_at_memory();
         figures.verdict = oracle::judge(&self.rig.http, &self.written)?;
-        figures.unread = self.ask_duckdb(figures.verdict.stored)?;
+        figures.unread = self.ask_duckdb(&figures.verdict)?;
         figures.peaks = self.peaks;
         figures.missing = self.missing;
         figures.proofs = std::mem::take(&mut self.proofs);
         match &self.groups {
-            Ok(groups) => {
-                let kills: u64 = groups.iter().map(Group::kills).sum();
+            Ok(_) => {
+                let kills = self.kills_by_cap();
                 ensure!(kills == 0, "the memory cap killed {kills} times");
             }
             Err(reason) => figures.uncapped = Some(reason.clone()),
@@ -264,10 +297,10 @@ impl Stage {
         Ok(())
     }
 
-    /// DuckDB must find the very rows in the lake that lapwing's SQL found. Gives the reason when it can't be asked.
-    fn ask_duckdb(&self, rows: u64) -> Result<Option<String>> {
+    /// DuckDB must find in the lake, line by line, what lapwing's SQL found. Gives the reason when it can't be asked.
+    fn ask_duckdb(&self, expected: &Verdict) -> Result<Option<String>> {
         let Some(python) = tools::duckdb_python() else {
-            return Ok(Some("DuckDB is not installed: `make setup` does it".to_owned()));
+            return Ok(Some("it is not installed: `make setup` does it".to_owned()));
         };
         wait::until("all rows are in the lake", PATIENCE, || {
             let row = self
@@ -275,16 +308,20 @@ impl Stage {
                 .sql("SELECT coalesce(sum(in_memory), 0) AS n FROM ledger WHERE source != 'metrics'")?;
             Ok((serde_json::from_str::<Value>(&row)?["n"] == 0).then_some(()))
         })?;
-        let output =
-            Command::new(python).arg("-c").arg(COUNT).arg(self.rig.data_dir.join("lake")).output()?;
-        ensure!(output.status.success(), "DuckDB: {}", String::from_utf8_lossy(&output.stderr));
-        let counted: Value = serde_json::from_slice(&output.stdout)?;
-        ensure!(counted["rows"] == rows, "lapwing's SQL found {rows} rows, DuckDB {counted}");
-        let lines = counted["bodies"].as_u64().context("no count of bodies")?;
-        ensure!(lines == rows, "{rows} rows in the lake, and {lines} different ones");
+        let mut command = Command::new(python);
+        command.args(["-c", READ]).arg(self.rig.data_dir.join("lake")).arg("lines");
+        let mut reader = command.stdout(Stdio::piped()).spawn()?;
+        let mut judge = Judge::new(&self.written);
+        for line in BufReader::new(reader.stdout.take().context("no output")?).lines() {
+            judge.take(&line?);
+        }
+        let status = reader.wait()?;
+        ensure!(status.success(), "DuckDB: {status}");
+        let found = judge.verdict();
+        ensure!(found == *expected, "lapwing's SQL found {expected:?}, DuckDB {found:?}");
         Ok(None)
     }
 }
 
-/// Counts with DuckDB.
-const COUNT: &str = include_str!("../../tests/duckdb_count.py");
+/// Reads the lake with DuckDB.
+const READ: &str = include_str!("../../tests/duckdb_count.py");

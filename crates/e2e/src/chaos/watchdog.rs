@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -90,6 +91,8 @@ impl Watchdog {
     pub fn start(limit: Duration) -> Result<Self> {
         let mut command = Command::new(binary("lapwing-chaos")?);
         command.arg(COMMAND).arg(limit.as_secs().to_string()).stdin(Stdio::piped());
+        // Ctrl-C, which ends the whole group of the run, must not end what undoes it.
+        command.process_group(0);
         Ok(Self(command.spawn().context("start the watchdog")?))
     }
 

@@ -48,6 +48,7 @@ fn hang(stage: &mut Stage) -> Result<()> {
     stage.undo_later(&Undo::Unmount(path.clone()))?;
     stage.write_as_usual()?;
     stage.pause(500, 1500);
+    stage.prove("lines before the disk hung", stage.visible()?, 100);
     let mut watchdog = Watchdog::start(LONGEST)?;
     watchdog.note(&Undo::Thaw(path))?;
     volume::freeze()?;

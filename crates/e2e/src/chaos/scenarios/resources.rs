@@ -40,7 +40,7 @@ fn drain(stage: &mut Stage) -> Result<()> {
     let lines = stage.form.pick(200_000, 2_000_000);
     let started = Instant::now();
     stage.start(Agent)?;
-    wait::until("the backlog is visible", Duration::from_secs(180), || {
+    stage.wait_for("the backlog", Duration::from_secs(180), |stage| {
         Ok((stage.visible()? >= lines).then_some(()))
     })?;
     stage.note(format!("{:.0} lines/s", lines as f64 / started.elapsed().as_secs_f64()));
