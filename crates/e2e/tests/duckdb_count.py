@@ -18,6 +18,8 @@ def extension(name):
 
 
 db = duckdb.connect(config={"allow_unsigned_extensions": "true", "memory_limit": "1GB"})
+# It would be drawn among the rows.
+db.execute("SET enable_progress_bar = false")
 for name in ("sqlite_scanner", "ducklake"):
     db.execute(f"LOAD '{extension(name)}'")
 db.execute(f"ATTACH 'ducklake:sqlite:{sys.argv[1]}/catalog.sqlite' AS lake (READ_ONLY)")

@@ -232,7 +232,7 @@ fn close_files(stage: &mut Stage) -> Result<()> {
         (11..=20).map(|file| stage.rig.logs().join(format!("closed-{file}.log"))).collect::<Vec<_>>();
     for (path, file) in closed.iter().zip(11..) {
         fs::write(path, "")?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000))?;
         let mut writer = Writer::new(path, file)?;
         writer.write(500)?;
         stage.wrote(&writer);
