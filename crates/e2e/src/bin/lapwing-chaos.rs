@@ -1,6 +1,6 @@
 //! Breaks lapwing in every way it knows, and prints what became of each line.
 //!
-//! usage: lapwing-chaos [--short] [--seed N] [--until-lines N] [--seconds N] [--results FILE] [--page FILE] [NAME]...
+//! usage: lapwing-chaos [--short] [--seed N] [--until-lines N] [--seconds N] [--results FILE] [--page FILE] NAME...
 //!
 //! With `--until-lines` scenarios are drawn by chance, each with a seed of its own, until so many lines are written or `--seconds` are over.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
