@@ -3,9 +3,10 @@
 use std::{
     fs,
     net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,7 @@ use crate::{
     http,
     process::{Process, binary},
     proxy::Proxy,
+    random::Random,
     wait,
 };
 
@@ -175,12 +177,22 @@ impl Rig {
     }
 }
 
+/// Below the ports that the system gives to outgoing connections: one of those may be taken between here and the start of a
+/// program, or while it is down.
+const PORTS: Range<u64> = 10_000..32_000;
+
 /// Addresses on the loopback interface that nobody listens on.
 pub fn free_addresses<const N: usize>() -> Result<[String; N]> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let mut random = Random::new(u64::from(std::process::id()) << 40 ^ since.as_nanos() as u64);
     // All are held at once, so that no two are the same.
-    let listeners = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    let addresses = listeners.iter().map(|l| Ok(l.local_addr()?.to_string())).collect::<Result<Vec<_>>>()?;
-    addresses.try_into().map_err(|_| anyhow::anyhow!("as many addresses as listeners"))
+    let listeners = (0..10_000).filter_map(|_| {
+        let port = u16::try_from(random.within(PORTS)).ok()?;
+        TcpListener::bind(("127.0.0.1", port)).ok()
+    });
+    let addresses = listeners.take(N).collect::<Vec<_>>();
+    let addresses = addresses.iter().map(|l| Ok(l.local_addr()?.to_string())).collect::<Result<Vec<_>>>()?;
+    addresses.try_into().map_err(|_| anyhow::anyhow!("no free ports in {PORTS:?}"))
 }
 
 fn make_certificates(folder: &Path) -> Result<()> {
