@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use lapwing::v1::{Batch, SourcePosition, source_position::Position};
+use lapwing::v1::{Batch, Origin, SourcePosition, source_position::Position};
 use prost::Message;
 
 use crate::planted::{self, Bug};
@@ -144,29 +144,7 @@ impl Accounts {
             *expected.entry(source).or_default() -= if told { *rows as i64 } else { 0 };
         }
         for (source, missing) in expected {
-            let account = self.account(&origin.agent_id, source);
-            account.told = told;
-            account.missing += missing;
-            (account.epoch, account.sequence) = (origin.epoch, origin.sequence);
-            account.received_unix_nano = received;
-            if missing != 0 {
-                let named = Account {
-                    agent: account.agent.clone(),
-                    source: account.source.clone(),
-                    ..Account::default()
-                };
-                let gap = Account {
-                    missing,
-                    epoch: origin.epoch,
-                    sequence: origin.sequence,
-                    received_unix_nano: received,
-                    ..named
-                };
-                self.gaps.push_back(gap);
-            }
-        }
-        while self.gaps.len() > MAX_GAPS {
-            self.gaps.pop_front();
+            self.compare(&origin, source, missing, received);
         }
         if told {
             self.confirm(batch.acknowledged_sequence);
@@ -178,6 +156,31 @@ impl Accounts {
                 agent: origin.agent_id,
                 rows: rows.to_vec(),
             });
+        }
+    }
+
+    /// Books what of a source is `missing` with a batch; when it is anything, the batch is a gap.
+    fn compare(&mut self, origin: &Origin, source: &str, missing: i64, received: u64) {
+        let account = self.account(&origin.agent_id, source);
+        account.told = origin.epoch != 0;
+        account.missing += missing;
+        (account.epoch, account.sequence) = (origin.epoch, origin.sequence);
+        account.received_unix_nano = received;
+        if missing == 0 {
+            return;
+        }
+        let gap = Account {
+            agent: account.agent.clone(),
+            source: account.source.clone(),
+            missing,
+            epoch: origin.epoch,
+            sequence: origin.sequence,
+            received_unix_nano: received,
+            ..Account::default()
+        };
+        self.gaps.push_back(gap);
+        if self.gaps.len() > MAX_GAPS {
+            self.gaps.pop_front();
         }
     }
 
@@ -246,8 +249,6 @@ fn tell(account: &mut Account, before: Option<&SourcePosition>, now: &SourcePosi
 
 #[cfg(test)]
 mod tests {
-    use lapwing::v1::Origin;
-
     use super::*;
 
     fn position(read: u64, dropped: u64) -> SourcePosition {

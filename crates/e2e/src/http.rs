@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// Body of `GET path` at `address`; an error when the status is not 200.
 pub fn get(address: &str, path: &str) -> Result<String> {
@@ -16,6 +17,28 @@ pub fn get(address: &str, path: &str) -> Result<String> {
         bail!("GET {path} at {address}: status {status}: {body}");
     }
     Ok(body)
+}
+
+/// Answer of one SQL query as NDJSON.
+pub fn sql(address: &str, query: &str) -> Result<String> {
+    get(address, &format!("/api/v1/sql?format=ndjson&q={}", encode(query)))
+}
+
+/// The rows of one SQL query.
+pub fn rows(address: &str, query: &str) -> Result<Vec<Value>> {
+    sql(address, query)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// A figure of `/metrics`: all lines that begin with `name` together.
+pub fn figure(address: &str, name: &str) -> Result<u64> {
+    let page = get(address, "/metrics")?;
+    let values =
+        page.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+    let values = values.map(|value| Ok(value.parse::<f64>()?)).collect::<Result<Vec<_>>>()?;
+    if values.is_empty() {
+        bail!("no {name} in the figures of {address}");
+    }
+    Ok(values.iter().sum::<f64>() as u64)
 }
 
 /// Status and body of `GET path` at `address`.

@@ -38,14 +38,15 @@ pub struct Books {
 /// # Errors
 /// When they do not close, or show a gap.
 pub fn close(address: &str) -> Result<Vec<Books>> {
-    let gaps = sql(address, "SELECT agent, source, missing, epoch, sequence FROM ledger WHERE kind = 'gap'")?;
+    let gaps =
+        http::rows(address, "SELECT agent, source, missing, epoch, sequence FROM ledger WHERE kind = 'gap'")?;
     ensure!(gaps.is_empty(), "gaps: {gaps:?}");
     wait::until("everything journaled is in the tables", PATIENCE, || {
         let open = "SELECT * FROM ledger WHERE kind = 'source' AND journaled != stored + in_memory";
-        let open = sql(address, open)?;
+        let open = http::rows(address, open)?;
         if open.is_empty() { Ok(Some(())) } else { anyhow::bail!("{open:?}") }
     })?;
-    let rows = sql(address, "SELECT * FROM ledger WHERE kind = 'source' AND read IS NOT NULL")?;
+    let rows = http::rows(address, "SELECT * FROM ledger WHERE kind = 'source' AND read IS NOT NULL")?;
     let books = rows.iter().map(read).collect::<Result<Vec<Books>>>()?;
     for books in &books {
         ensure!(
@@ -55,11 +56,6 @@ pub fn close(address: &str) -> Result<Vec<Books>> {
         ensure!(books.acknowledged <= books.journaled, "acknowledged and not journaled: {books:?}");
     }
     Ok(books)
-}
-
-fn sql(address: &str, query: &str) -> Result<Vec<Value>> {
-    let answer = http::get(address, &format!("/api/v1/sql?format=ndjson&q={}", http::encode(query)))?;
-    answer.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
 fn read(row: &Value) -> Result<Books> {

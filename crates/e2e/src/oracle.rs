@@ -45,7 +45,7 @@ impl Verdict {
 /// Rows that carry ids, by the collector's own count.
 pub fn count(address: &str) -> Result<u64> {
     let query = "SELECT count(*) AS n FROM logs WHERE body LIKE 'lw %'";
-    let rows = ask(address, query)?;
+    let rows = http::rows(address, query)?;
     u64::try_from(number(&rows.first().context("empty answer")?["n"])?).context("no count")
 }
 
@@ -61,7 +61,7 @@ pub fn judge(address: &str, written: &BTreeMap<u32, u64>) -> Result<Verdict> {
             "SELECT seq, body FROM logs WHERE body LIKE 'lw %' AND seq >= {from} AND seq < {until} ORDER BY seq LIMIT {PAGE}"
         );
         let (mut rows, mut after) = (0, from);
-        for row in ask(address, &query)? {
+        for row in http::rows(address, &query)? {
             after = number(&row["seq"])?;
             judge.take(row["body"].as_str().context("no body")?);
             rows += 1;
@@ -78,15 +78,10 @@ pub fn judge(address: &str, written: &BTreeMap<u32, u64>) -> Result<Verdict> {
 /// The first and the last place in the order of arrival; the last is before the first when there are no rows.
 fn bounds(address: &str) -> Result<(i64, i64)> {
     let query = "SELECT min(seq) AS first, max(seq) AS last FROM logs WHERE body LIKE 'lw %'";
-    match ask(address, query)?.first() {
+    match http::rows(address, query)?.first() {
         Some(row) if !row["first"].is_null() => Ok((number(&row["first"])?, number(&row["last"])?)),
         _ => Ok((0, -1)),
     }
-}
-
-fn ask(address: &str, query: &str) -> Result<Vec<Value>> {
-    let answer = http::get(address, &format!("/api/v1/sql?format=ndjson&q={}", http::encode(query)))?;
-    answer.lines().filter(|line| !line.is_empty()).map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
 fn number(value: &Value) -> Result<i64> {

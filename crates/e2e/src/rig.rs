@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     ops::Range,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -157,7 +157,24 @@ impl Rig {
 
     /// Answer of one SQL query as NDJSON.
     pub fn sql(&self, query: &str) -> Result<String> {
-        http::get(&self.http, &format!("/api/v1/sql?format=ndjson&q={}", http::encode(query)))
+        http::sql(&self.http, query)
+    }
+
+    /// The command line, as the user of this rig.
+    pub fn command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary("lapwing")?);
+        command
+            .env("LAPWING_ENDPOINT", format!("https://{}", self.grpc))
+            .env("LAPWING_CA", self.cert("ca.pem"))
+            .env("LAPWING_CERT", self.cert("user-me.pem"))
+            .env("LAPWING_KEY", self.cert("user-me.key"))
+            .args(args);
+        Ok(command)
+    }
+
+    /// Runs it to its end.
+    pub fn lapwing(&self, args: &[&str]) -> Result<Output> {
+        Ok(self.command(args)?.output()?)
     }
 
     /// Waits until `rows` rows with ids are visible.

@@ -5,11 +5,11 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::TcpStream,
-    process::{Command, Output},
+    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
-use lapwing_e2e::{Rig, RigOptions, Writer, http, oracle, process::binary, rig::PATIENCE, tools, wait};
+use lapwing_e2e::{Rig, RigOptions, Writer, http, oracle, rig::PATIENCE, tools, wait};
 use serde_json::Value;
 
 fn grpcurl(rig: &Rig, before: &[&str], method: &[&str]) -> Result<String> {
@@ -26,16 +26,6 @@ fn grpcurl(rig: &Rig, before: &[&str], method: &[&str]) -> Result<String> {
     let output = command.args(before).arg(&rig.grpc).args(method).output()?;
     ensure!(output.status.success(), "grpcurl {method:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
-}
-
-fn lapwing(rig: &Rig, args: &[&str]) -> Result<Output> {
-    let mut command = Command::new(binary("lapwing")?);
-    command
-        .env("LAPWING_ENDPOINT", format!("https://{}", rig.grpc))
-        .env("LAPWING_CA", rig.cert("ca.pem"))
-        .env("LAPWING_CERT", rig.cert("user-me.pem"))
-        .env("LAPWING_KEY", rig.cert("user-me.key"));
-    Ok(command.args(args).output()?)
 }
 
 #[test]
@@ -137,24 +127,19 @@ fn the_command_line_queries_and_tails() -> Result<()> {
     writer.write(50)?;
     rig.start_agent()?;
     rig.wait_for_rows(50)?;
-    let output = lapwing(&rig, &["query", "SELECT count(*) AS n FROM logs"])?;
+    let output = rig.lapwing(&["query", "SELECT count(*) AS n FROM logs"])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let row: Value = serde_json::from_slice(&output.stdout)?;
     assert!(row["n"] == 50 || row["n"] == 50.0, "{row}");
-    let table = lapwing(&rig, &["query", "--format", "table", "SELECT 1 AS one, 'two' AS two"])?;
+    let table = rig.lapwing(&["query", "--format", "table", "SELECT 1 AS one, 'two' AS two"])?;
     assert!(String::from_utf8(table.stdout)?.contains("two"));
-    let csv = lapwing(&rig, &["query", "--format", "csv", "SELECT 1 AS one, 'a,b' AS two"])?;
+    let csv = rig.lapwing(&["query", "--format", "csv", "SELECT 1 AS one, 'a,b' AS two"])?;
     assert_eq!(String::from_utf8(csv.stdout)?.replace("\r\n", "\n"), "one,two\n1,\"a,b\"\n");
-    let wrong = lapwing(&rig, &["query", "SELECT nothing FROM logs"])?;
+    let wrong = rig.lapwing(&["query", "SELECT nothing FROM logs"])?;
     assert_eq!(wrong.status.code(), Some(5), "{}", String::from_utf8_lossy(&wrong.stderr));
 
-    let mut tail = std::process::Command::new(binary("lapwing")?);
-    tail.env("LAPWING_ENDPOINT", format!("https://{}", rig.grpc))
-        .env("LAPWING_CA", rig.cert("ca.pem"))
-        .env("LAPWING_CERT", rig.cert("user-me.pem"))
-        .env("LAPWING_KEY", rig.cert("user-me.key"))
-        .args(["tail", "--backlog", "5", "--format", "ndjson"])
-        .stdout(std::fs::File::create(rig.root().join("tail.out"))?);
+    let mut tail = rig.command(&["tail", "--backlog", "5", "--format", "ndjson"])?;
+    tail.stdout(std::fs::File::create(rig.root().join("tail.out"))?);
     let mut tail = tail.spawn()?;
     let lines =
         || -> Result<usize> { Ok(std::fs::read_to_string(rig.root().join("tail.out"))?.lines().count()) };

@@ -1,23 +1,13 @@
 //! The ledger: what became of each source's events, in SQL and in words.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::{fs, io::Write, process::Command};
+use std::{fs, io::Write};
 
 use anyhow::{Context, Result};
-use lapwing_e2e::{Rig, RigOptions, Writer, ledger, process::binary, rig::PATIENCE, wait};
+use lapwing_e2e::{Rig, RigOptions, Writer, ledger, rig::PATIENCE, wait};
 
 fn why(rig: &Rig, more: &[&str]) -> Result<(Option<i32>, String)> {
-    let mut command = Command::new(binary("lapwing")?);
-    command.args(["why", "--agent", "agent-001", "--endpoint", &format!("https://{}", rig.grpc)]);
-    command.args([
-        "--ca",
-        &rig.cert("ca.pem"),
-        "--cert",
-        &rig.cert("user-me.pem"),
-        "--key",
-        &rig.cert("user-me.key"),
-    ]);
-    let output = command.args(more).output()?;
+    let output = rig.lapwing(&[&["why", "--agent", "agent-001"], more].concat())?;
     let text = [output.stdout, output.stderr].concat();
     Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
 }

@@ -98,12 +98,6 @@ fn floor(path: &Path) -> Result<(Duration, u64)> {
     }
 }
 
-fn figure(address: &str, name: &str) -> Result<u64> {
-    let page = http::get(address, "/metrics")?;
-    let line = page.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}"))?;
-    Ok(line.rsplit(' ').next().context("no figure")?.parse::<f64>()? as u64)
-}
-
 /// Bytes that left on the loopback interface: payload, TLS, HTTP/2, TCP and IP of both directions.
 fn loopback_bytes() -> Result<u64> {
     let text = fs::read_to_string("/proc/net/dev")?;
@@ -125,11 +119,12 @@ fn drain(args: &Args) -> Result<()> {
     rig.start_agent()?;
     wait::until("all is acknowledged", PATIENCE, || {
         let name = "lapwing_agent_events_total{cause=\"acknowledged\"}";
-        Ok(figure(&rig.admin, name).ok().filter(|count| *count >= lines))
+        Ok(http::figure(&rig.admin, name).ok().filter(|count| *count >= lines))
     })?;
     let took = started.elapsed();
     let (cpu, peak) = (rig.agent.cpu()?, rig.agent.peak_memory()?);
-    let (wire, payload) = (loopback_bytes()? - wire, figure(&rig.admin, "lapwing_agent_sent_bytes_total")?);
+    let (wire, payload) =
+        (loopback_bytes()? - wire, http::figure(&rig.admin, "lapwing_agent_sent_bytes_total")?);
     let gb = size as f64 / 1e9;
     row("drain: file", format!("{:.0} MB, {lines} lines", size as f64 / 1e6), "");
     row("drain: bare zstd -1, 256 KiB blocks", format!("{:.2} CPU s/GB", floor_cpu.as_secs_f64() / gb), "");

@@ -197,10 +197,7 @@ impl Stage {
     /// A figure of the agent's or collector's `/metrics`; all lines that begin with `name` together.
     pub fn figure(&self, program: Program, name: &str) -> Result<u64> {
         let address = if program == Program::Agent { &self.rig.admin } else { &self.rig.http };
-        let page = http::get(address, "/metrics")?;
-        let values =
-            page.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
-        Ok(values.filter_map(|value| value.parse::<f64>().ok()).sum::<f64>() as u64)
+        http::figure(address, name)
     }
 
     /// Batches that the collector has journaled since it started.

@@ -1,5 +1,7 @@
 //! The thread that finds, reads and follows files.
 
+mod turns;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -33,8 +35,6 @@ const HOT: Duration = Duration::from_secs(2);
 const SCAN_SHARE: u32 = 200;
 /// Time between two scans while files wait for a descriptor.
 const TURNS: Duration = Duration::from_millis(250);
-/// Descriptors left to the rest of the agent.
-const SPARE_DESCRIPTORS: u64 = 32;
 /// Shortest time between two scans, however many names change.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 
@@ -81,8 +81,9 @@ impl Tailer {
             files: BTreeMap::new(),
             hot: Vec::new(),
             unwatched: HashSet::new(),
-            max_files: max_files(),
+            max_files: turns::max_files(),
             resting: HashSet::new(),
+            told_of_turns: false,
             complained: HashSet::new(),
             next_scan: Instant::now(),
             counters,
@@ -146,6 +147,8 @@ struct Run {
     unwatched: HashSet<String>,
     /// Most files held open.
     max_files: usize,
+    /// That there are too few descriptors was told.
+    told_of_turns: bool,
     /// Files that gave their descriptors to others.
     resting: HashSet<String>,
     /// Paths whose failure was told.
@@ -371,52 +374,6 @@ impl Run {
         Ok(())
     }
 
-    /// Opens files for which there was no descriptor, in the place of those that are read to their end; when there are none, of those that
-    /// did not grow for longest.
-    fn take_turns(&mut self, waiting: Vec<(String, PathBuf)>) -> Result<(), Closed> {
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        if self.complained.insert(PathBuf::new()) {
-            self.counters.file_errors.add(1);
-            let limit = self.max_files;
-            tracing::warn!(
-                "there are descriptors for {limit} files only: files are read in turns; raise the limit of open files (LimitNOFILE=)"
-            );
-        }
-        let mut places: Vec<(bool, Instant, String)> =
-            self.files.iter().map(|(key, file)| (file.has_more(), file.grew, key.clone())).collect();
-        places.sort();
-        for ((_, _, place), (key, path)) in places.into_iter().zip(waiting) {
-            self.rest(&place);
-            self.open(&key, &path, false)?;
-        }
-        Ok(())
-    }
-
-    /// Gives up a descriptor; the file goes on from here at its next turn.
-    fn rest(&mut self, key: &str) {
-        self.hot.retain(|hot| hot != key);
-        self.unwatched.remove(key);
-        let Some(file) = self.files.remove(key) else { return };
-        self.held.extend(Held::new(file.position(false)).map(|held| (held.key.clone(), held)));
-        self.resting.insert(key.to_owned());
-    }
-
-    /// Files that lost their name while they rested are read to their end under the new one.
-    fn find_resting(&mut self, present: &HashSet<String>) -> Result<(), Closed> {
-        self.resting.retain(|key| self.held.contains_key(key));
-        let lost: Vec<String> = self.resting.iter().filter(|key| !present.contains(*key)).cloned().collect();
-        for key in lost {
-            match self.held.get(&key).map(find_in_directory) {
-                Some(Found::At(path)) if self.files.len() < self.max_files => self.open(&key, &path, true)?,
-                Some(Found::Gone) => self.forget(&key)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Opens the file `key` at `path`; what the collector holds of it stays known until it is open.
     fn open(&mut self, key: &str, path: &Path, gone: bool) -> Result<(), Closed> {
         let held = self.held.get(key);
@@ -528,12 +485,6 @@ impl Run {
         let path = self.files.get(key).map(|file| file.path().display().to_string()).unwrap_or_default();
         tracing::warn!("{path}: can't be read: {error}; trying again at the next scan");
     }
-}
-
-/// Most files to hold open, by the limit of descriptors.
-fn max_files() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX).max(8)
 }
 
 enum Found {
