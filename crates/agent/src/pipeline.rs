@@ -2,7 +2,10 @@
 //!
 //! Batches size themselves: when nothing is in flight, what is there leaves at once; while something is in flight the next batch
 //! grows, up to [`TARGET_BYTES`]. A batch is packed and numbered once, in one place, when it leaves.
+//!
+//! What trickles in leaves at once, too, but shares a call with what comes next: see [`Boarding`].
 
+mod boarding;
 mod open;
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::open::Open;
+use self::{boarding::Boarding, open::Open};
 use crate::{
     counters::Counters,
     dead_letters::DeadLetters,
@@ -83,6 +86,8 @@ pub struct Pipeline {
     compressor: Compressor,
     open: Open,
     shipments: JoinSet<(Shipment, Result<IngestResponse, Refusal>)>,
+    /// The shipment among them that takes more.
+    boarding: Option<Boarding>,
     sender: Sender,
 }
 
@@ -114,6 +119,7 @@ impl Pipeline {
             compressor,
             open: Open::default(),
             shipments: JoinSet::new(),
+            boarding: None,
             sender,
         }
     }
@@ -134,6 +140,7 @@ impl Pipeline {
             while self.is_due() {
                 self.ship_next()?;
             }
+            self.close_boarding(false);
             let wake = self.wake();
             let may_take = self.has_room();
             tokio::select! {
@@ -152,9 +159,10 @@ impl Pipeline {
     async fn drain(&mut self) -> Result<u64, End> {
         let deadline = Instant::now() + self.options.drain;
         loop {
-            while !self.open.is_empty() && self.shipments.len() < self.options.in_flight {
+            while !self.open.is_empty() && self.has_slot() {
                 self.ship_next()?;
             }
+            self.close_boarding(true);
             if self.shipments.is_empty() {
                 return Ok(0);
             }
@@ -175,17 +183,22 @@ impl Pipeline {
     /// Whether a batch is to leave now.
     fn is_due(&self) -> bool {
         let Some(since) = self.open.since() else { return false };
-        let due = self.shipments.is_empty()
-            || self.open.is_full()
-            || since.elapsed() >= self.options.flush_interval;
-        due && self.shipments.len() < self.options.in_flight
+        let awaited = self.shipments.len() - usize::from(self.boarding.is_some());
+        let due = awaited == 0 || self.open.is_full() || since.elapsed() >= self.options.flush_interval;
+        due && self.has_slot()
+    }
+
+    /// Whether a batch that is due can leave.
+    fn has_slot(&self) -> bool {
+        self.boarding.is_some() || self.shipments.len() < self.options.in_flight
     }
 
     /// When to look again without an event.
     fn wake(&self) -> Option<Instant> {
-        let wake = self.open.since()? + self.options.flush_interval;
         // With no slot free an acknowledgement comes first.
-        (self.shipments.len() < self.options.in_flight).then_some(wake)
+        let batch =
+            self.open.since().filter(|_| self.has_slot()).map(|since| since + self.options.flush_interval);
+        batch.into_iter().chain(self.boarding.as_ref().map(Boarding::ends)).min()
     }
 
     fn ship_next(&mut self) -> Result<(), End> {
@@ -193,9 +206,26 @@ impl Pipeline {
         let packed =
             content.pack(&mut self.compressor).map_err(|error: CodecError| End::Broken(error.to_string()))?;
         self.counters.events_sent.add(content.rows as u64);
-        let batch = self.sender.number(packed, content.positions);
-        self.send(Shipment { batch: Arc::new(batch) });
+        let bytes = packed.as_ref().map_or(0, |packed| packed.uncompressed_size as usize);
+        let batch = Arc::new(self.sender.number(packed, content.positions));
+        match &mut self.boarding {
+            Some(boarding) => boarding.add(batch, bytes),
+            None => {
+                let shipment = Shipment::open(batch);
+                self.boarding = Some(Boarding::new(shipment.clone(), bytes));
+                self.send(shipment);
+            }
+        }
+        let is_last = !self.has_room();
+        self.close_boarding(is_last);
         Ok(())
+    }
+
+    /// Ends the call that takes more, when its time is up or when it must.
+    fn close_boarding(&mut self, must: bool) {
+        if let Some(boarding) = self.boarding.take_if(|boarding| must || boarding.is_over()) {
+            boarding.close();
+        }
     }
 
     fn send(&mut self, shipment: Shipment) {
@@ -209,22 +239,34 @@ impl Pipeline {
         done: Result<(Shipment, Result<IngestResponse, Refusal>), tokio::task::JoinError>,
     ) -> Result<(), End> {
         let (shipment, answer) = done.map_err(|error| End::Broken(format!("a shipment's task: {error}")))?;
+        // Nobody listens to it any more.
+        self.boarding.take_if(|boarding| boarding.is(&shipment));
+        let batches = shipment.batches();
         match answer {
             Ok(response) => {
-                if !shipment.batch.dropped_cause.is_empty()
-                    && let Err(error) = self.dead_letters.confirm(shipment.batch.origin.as_ref())
-                {
-                    // The next lease settles it.
-                    tracing::error!("a dead letter stays pending: {error}");
-                }
-                self.acknowledged(&shipment.batch, response.durable_sequence);
+                batches.iter().try_for_each(|batch| self.acknowledged(batch, response.durable_sequence))
+            }
+            Err(refusal) if batches.len() > 1 && !Sender::ends_lease(refusal.kind) => {
+                // One of them was refused; alone, each gets an answer of its own.
+                batches.into_iter().for_each(|batch| self.send(Shipment::of(batch)));
                 Ok(())
             }
-            Err(refusal) => self.refused(&shipment.batch, &refusal),
+            Err(refusal) => batches.first().map_or(Ok(()), |batch| self.refused(batch, &refusal)),
         }
     }
 
-    fn acknowledged(&mut self, batch: &Batch, durable_sequence: u64) {
+    fn acknowledged(&mut self, batch: &Batch, durable_sequence: u64) -> Result<(), End> {
+        let sequence = batch.origin.as_ref().map_or(0, |origin| origin.sequence);
+        if durable_sequence < sequence {
+            let text = format!("the collector answered with {durable_sequence} to batch {sequence}");
+            return Err(End::Renew(text));
+        }
+        if !batch.dropped_cause.is_empty()
+            && let Err(error) = self.dead_letters.confirm(batch.origin.as_ref())
+        {
+            // The next lease settles it.
+            tracing::error!("a dead letter stays pending: {error}");
+        }
         let (rows, bytes) = packed(batch).map_or((0, 0), |packed| (packed.rows, packed.data.len()));
         self.counters.events_acknowledged.add(u64::from(rows));
         self.counters.bytes_acknowledged.add(bytes as u64);
@@ -232,6 +274,7 @@ impl Pipeline {
         if let Some(next) = self.sender.acknowledged(batch, durable_sequence) {
             self.spool_durable.send_replace(next);
         }
+        Ok(())
     }
 
     fn refused(&mut self, batch: &Batch, refusal: &Refusal) -> Result<(), End> {
@@ -255,7 +298,7 @@ impl Pipeline {
         self.counters.events_dead.add(packed(batch).map_or(0, |packed| u64::from(packed.rows)));
         // Its number must not stay empty: what comes behind it waits for it.
         let empty = self.sender.replace(batch);
-        self.send(Shipment { batch: Arc::new(empty) });
+        self.send(Shipment::of(Arc::new(empty)));
         Ok(())
     }
 }

@@ -8,18 +8,20 @@
 
 mod ingest;
 mod retry;
+mod shipment;
 
 use std::{sync::Arc, time::Duration};
 
 use lapwing::{
     status::Kind,
-    v1::{Batch, IngestResponse, ResumeRequest, ResumeResponse, ingest_service_client::IngestServiceClient},
+    v1::{IngestResponse, ResumeRequest, ResumeResponse, ingest_service_client::IngestServiceClient},
 };
 use lapwing_service::{client, tls};
 use thiserror::Error;
 use tonic::{Status, metadata::AsciiMetadataValue, transport::Channel};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::BoxCloneService};
 
+pub use self::shipment::Shipment;
 use self::{ingest::Ingest, retry::Policy};
 use crate::{config::CollectorConfig, counters::Counters};
 
@@ -27,13 +29,6 @@ use crate::{config::CollectorConfig, counters::Counters};
 const MAX_ANSWER: usize = 64 << 20;
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(30);
-
-/// One batch on its way. Clones are the same bytes.
-#[derive(Debug, Clone)]
-pub struct Shipment {
-    /// The batch.
-    pub batch: Arc<Batch>,
-}
 
 /// Why a transport can't be set up.
 #[derive(Debug, Error)]
@@ -129,7 +124,7 @@ impl Transport {
     }
 }
 
-/// Ships one batch through a clone of the stack.
+/// Ships through a clone of the stack.
 ///
 /// # Errors
 /// The refusal, which would come again.

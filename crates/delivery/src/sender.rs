@@ -74,11 +74,16 @@ impl Sender {
         next_record(&batch.positions)
     }
 
+    /// Whether a refusal is about the lease, and not about a batch.
+    pub fn ends_lease(kind: Kind) -> bool {
+        matches!(kind, Kind::Fenced | Kind::ResumeFirst | Kind::Conflict)
+    }
+
     /// What a refusal for good leads to.
     pub fn refused(batch: &Batch, kind: Kind) -> Outcome {
         match kind {
             Kind::Fenced => Outcome::Fenced,
-            Kind::ResumeFirst | Kind::Conflict => Outcome::Renew,
+            _ if Self::ends_lease(kind) => Outcome::Renew,
             _ if batch.payload.is_none() => Outcome::Broken,
             _ => Outcome::SetAside,
         }

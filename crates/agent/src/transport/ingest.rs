@@ -1,9 +1,9 @@
-//! One try: a client-streaming call with one batch in it.
+//! One try: a client-streaming call.
 
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use lapwing::v1::{IngestRequest, IngestResponse, ingest_service_client::IngestServiceClient};
+use lapwing::v1::{IngestResponse, ingest_service_client::IngestServiceClient};
 use tonic::{Request, Status, metadata::AsciiMetadataValue, transport::Channel};
 use tower::Service;
 
@@ -37,8 +37,7 @@ impl Service<Shipment> for Ingest {
 
     fn call(&mut self, shipment: Shipment) -> Self::Future {
         let mut client = self.client.clone();
-        let batch = shipment.batch.as_ref().clone();
-        let mut request = Request::new(tokio_stream::once(IngestRequest { batch: Some(batch) }));
+        let mut request = Request::new(shipment.requests());
         if let Some(value) = &self.authorization {
             request.metadata_mut().insert("authorization", value.clone());
         }

@@ -23,6 +23,8 @@ use lapwing_e2e::{Rig, RigOptions, access_log::AccessLog, http, wait};
 const BLOCK: usize = 256 << 10;
 /// Lines a second of the steady run.
 const RATE: u64 = 10_000;
+/// What 1 % of a core is where the codec takes 1.6 s/GB.
+const STEADY_BOUND: &str = "<= 4";
 const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Args {
@@ -184,7 +186,7 @@ fn steady(args: &Args) -> Result<()> {
     rig.start_agent()?;
     rig.wait_for_agent()?;
     let writer = thread::spawn({
-        let (written, stop) = (Arc::clone(&written), Arc::clone(&stop));
+        let (path, written, stop) = (path.clone(), Arc::clone(&written), Arc::clone(&stop));
         move || write_steadily(&path, &written, &stop)
     });
     thread::sleep(Duration::from_secs(3));
@@ -195,9 +197,13 @@ fn steady(args: &Args) -> Result<()> {
     let mut delays = latencies(&rig, &written, Duration::from_secs(args.seconds))?;
     stop.store(true, Ordering::Relaxed);
     writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+    let lines = written.lock().unwrap_or_else(PoisonError::into_inner).len();
+    let codec = floor(&path)?.0.as_secs_f64() / lines as f64 * RATE as f64;
     delays.sort();
     let quantile = |q: f64| delays[((delays.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
     row("steady 10,000 lines/s: agent", format!("{:.2} % of a core", share * 100.0), "<= 1");
+    row("steady: bare zstd -1 on the same lines", format!("{:.2} % of a core", codec * 100.0), "");
+    row("steady: agent / bare codec", format!("{:.2}", share / codec), STEADY_BOUND);
     row("steady: from write to visible, p50", format!("{:.1} ms", quantile(0.5)), "");
     row(
         "steady: from write to visible, p99",
