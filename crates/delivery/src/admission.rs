@@ -135,7 +135,7 @@ impl Agent {
         self.accounts.book(batch, rows, &self.positions, received);
         if origin.epoch != 0 {
             self.durable = origin.sequence;
-            self.digests.push_back(batch.digest.clone());
+            self.digests.push_back(own(&batch.digest));
             if self.digests.len() > DIGESTS {
                 self.digests.pop_front();
             }
@@ -230,7 +230,7 @@ impl From<AgentRecord> for Agent {
         let mut agent = Self {
             epochs: record.epochs.into(),
             durable: record.durable,
-            digests: record.digests.into(),
+            digests: record.digests.iter().map(own).collect(),
             accounts: record.accounts.unwrap_or_default().into(),
             ..Self::default()
         };
@@ -238,6 +238,11 @@ impl From<AgentRecord> for Agent {
         record.keys.into_iter().for_each(|key| agent.remember(key.key, key.received_unix_nano));
         agent
     }
+}
+
+/// Bytes of its own: a slice would keep the whole message that it came in.
+fn own(digest: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(digest)
 }
 
 #[cfg(test)]
