@@ -20,6 +20,7 @@ use rustls::ServerConfig;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
 use tonic_web::GrpcWebLayer;
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     agents::Agents,
     config::{Auth, Backend, CollectorConfig, GRACE},
     counters::Counters,
+    health::Health,
     http,
     ingest::{Door, DoorOptions, IngestService, about},
     ledger::Books,
@@ -85,8 +87,10 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         Engine::new(Arc::clone(&tables), config.queries.clone())?.with_ledger(Arc::new(Books(agents)));
     let engine = Arc::new(engine);
     let access = Access::new(config.auth.clone());
+    let health = Health::new(journal.clone(), Arc::clone(&tables));
     let api = http::Api {
         engine: Arc::clone(&engine),
+        health: health.clone(),
         tables: Arc::clone(&tables),
         journal: journal.clone(),
         counters,
@@ -94,12 +98,16 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     };
     let ingest = IngestService::new(Arc::clone(&door), access.clone());
     let query = QueryService::new(engine, Arc::clone(&tables), access, stop.clone());
-    let router = grpc(ingest, query).await?.merge(http::router(api));
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    reporter.set_serving::<QueryServiceServer<QueryService>>().await;
+    let reporting = tokio::spawn(health.report::<IngestServiceServer<IngestService>>(reporter));
+    let router = grpc(ingest, query, health_service)?.merge(http::router(api));
     let trimming =
         tokio::spawn(trim(Arc::clone(&door), journal, segment_bytes(&config), Arc::clone(&tables)));
     tracing::info!("collector is ready");
     let ended = serve_until(listeners, router, &stop, &fatal).await;
     trimming.abort();
+    reporting.abort();
     tables.close();
     let _ = flushing.await;
     ended
@@ -227,13 +235,14 @@ async fn replay_rows(index: u64, batch: lapwing::v1::Batch, processor: &Processo
 }
 
 /// Services, health, reflection, and gRPC-web over them.
-async fn grpc(ingest: IngestService, query: QueryService) -> Result<Router> {
+fn grpc(
+    ingest: IngestService,
+    query: QueryService,
+    health: HealthServer<impl tonic_health::pb::health_server::Health>,
+) -> Result<Router> {
     let limit = Limits::default().max_message_bytes;
     let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(limit);
     let query = QueryServiceServer::new(query);
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<IngestServiceServer<IngestService>>().await;
-    reporter.set_serving::<QueryServiceServer<QueryService>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -16,14 +16,16 @@ use lapwing_store::{Engine, Tables, engine::Answer, export};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{access::Access, counters::Counters};
+use crate::{access::Access, counters::Counters, health::Health};
 
 /// What the routes need.
 #[derive(Debug, Clone)]
 pub struct Api {
     /// Answers SQL.
     pub engine: Arc<Engine>,
-    /// For health and figures.
+    /// For `/healthz`.
+    pub health: Health,
+    /// For figures.
     pub tables: Arc<Tables>,
     /// For figures.
     pub journal: Log,
@@ -162,11 +164,9 @@ fn whole(answer: &Answer) -> Result<Vec<u8>, arrow::error::ArrowError> {
 }
 
 async fn healthz(State(api): State<Api>) -> Response {
-    match api.tables.stats().flush_error {
+    match api.health.trouble() {
         None => (StatusCode::OK, "ok\n".to_owned()).into_response(),
-        Some(error) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("the store refuses flushes: {error}\n")).into_response()
-        }
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod processor;
 
 pub mod query;
 
+pub mod health;
 pub mod http;
 
 pub mod config;

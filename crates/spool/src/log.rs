@@ -10,6 +10,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -50,8 +51,12 @@ struct Handle {
     /// Gone when the handle is dropped: that ends the thread.
     requests: Option<mpsc::Sender<Request>>,
     stats: Arc<Mutex<Stats>>,
+    at_disk: Arc<AtDisk>,
     thread: Option<thread::JoinHandle<()>>,
 }
+
+/// Since when the disk has a group that it has not answered for.
+type AtDisk = Mutex<Option<Instant>>;
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -83,10 +88,18 @@ impl Log {
         let (spool, recovery) = Spool::open(disk, path.to_owned(), options)?;
         let (requests, inbox) = mpsc::channel();
         let stats = Arc::new(Mutex::new(spool.stats()));
-        let worker = Worker { spool, inbox, waiting: VecDeque::new(), stats: Arc::clone(&stats) };
+        let at_disk = Arc::<AtDisk>::default();
+        let worker = Worker {
+            spool,
+            inbox,
+            waiting: VecDeque::new(),
+            stats: Arc::clone(&stats),
+            at_disk: Arc::clone(&at_disk),
+        };
         let thread = thread::Builder::new().name("spool".to_owned()).spawn(move || worker.run());
         let thread = thread.map_err(|source| SpoolError::disk(path, "start thread", source))?;
-        Ok((Self(Arc::new(Handle { requests: Some(requests), stats, thread: Some(thread) })), recovery))
+        let handle = Handle { requests: Some(requests), stats, at_disk, thread: Some(thread) };
+        Ok((Self(Arc::new(handle)), recovery))
     }
 
     /// Appends a record; the future gives its index when it is durable or, with `memory_bytes`, when it is in memory. The order
@@ -133,6 +146,12 @@ impl Log {
         *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long the disk has not answered for the group that it has; zero when it has none.
+    pub fn stalled(&self) -> Duration {
+        let since = *self.0.at_disk.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
     /// When the thread is gone the reply is dropped with the request, and the answer is an error.
     fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> oneshot::Receiver<Result<T, SpoolError>> {
         let (reply, answer) = oneshot::channel();
@@ -149,6 +168,7 @@ struct Worker {
     /// Appends not yet written: the next group, or those that wait for room.
     waiting: VecDeque<(Bytes, Reply<u64>)>,
     stats: Arc<Mutex<Stats>>,
+    at_disk: Arc<AtDisk>,
 }
 
 impl Worker {
@@ -201,7 +221,9 @@ impl Worker {
         if group.is_empty() {
             return false;
         }
+        self.set_at_disk(Some(Instant::now()));
         let first = self.spool.append(&group).and_then(|first| self.spool.sync().map(|_| first));
+        self.set_at_disk(None);
         if matches!(first, Err(SpoolError::Full { .. })) {
             return false;
         }
@@ -210,6 +232,10 @@ impl Worker {
             let _ = reply.send(first.clone().map(|first| first + place));
         }
         true
+    }
+
+    fn set_at_disk(&self, since: Option<Instant>) {
+        *self.at_disk.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// The payloads that go together: as many as surely have room, and one at least. So one that is too large for the spool is

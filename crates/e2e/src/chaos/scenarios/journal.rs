@@ -14,6 +14,7 @@ use crate::{
         volume,
         watchdog::{Undo, Watchdog},
     },
+    http,
     rig::PATIENCE,
     wait,
 };
@@ -56,7 +57,10 @@ fn hang(stage: &mut Stage) -> Result<()> {
     // What was written before the freeze may still be answered.
     thread::sleep(Duration::from_secs(1));
     let (journaled, memory) = (stage.journaled()?, stage.rig.collector.memory()?);
-    thread::sleep(Duration::from_secs(stage.form.pick(4, 19)));
+    thread::sleep(Duration::from_secs(4));
+    let (status, body) = http::request(&stage.rig.http, "/healthz")?;
+    ensure!(status == 503 && body.contains("disk hangs"), "health, 5 s into the hang: {status} {body}");
+    thread::sleep(Duration::from_secs(stage.form.pick(0, 15)));
     let (acknowledged, grown) =
         (stage.journaled()? - journaled, stage.rig.collector.memory()?.saturating_sub(memory));
     drop(watchdog);
@@ -64,6 +68,9 @@ fn hang(stage: &mut Stage) -> Result<()> {
     ensure!(acknowledged == 0, "{acknowledged} batches were acknowledged that no fsync can have been for");
     ensure!(grown < GROWTH, "the collector grew by {grown} bytes while its disk hung");
     ensure!(stage.rig.collector.ended()?.is_none(), "the collector ended while its disk hung");
+    wait::until("the collector is healthy again", PATIENCE, || {
+        Ok(http::get(&stage.rig.http, "/healthz").ok())
+    })?;
     Ok(())
 }
 

@@ -1,0 +1,52 @@
+//! Whether the collector can take and keep what comes.
+
+use std::{sync::Arc, time::Duration};
+
+use lapwing_spool::Log;
+use lapwing_store::Tables;
+use tonic::server::NamedService;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+/// A disk that takes longer for one group of the journal hangs.
+const HANGS: Duration = Duration::from_secs(3);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Knows what stands in the way.
+#[derive(Debug, Clone)]
+pub struct Health {
+    journal: Log,
+    tables: Arc<Tables>,
+}
+
+impl Health {
+    /// The health of a collector with this journal and these tables.
+    pub fn new(journal: Log, tables: Arc<Tables>) -> Self {
+        Self { journal, tables }
+    }
+
+    /// Why nothing can be taken or kept at the moment; `None` when all is well.
+    pub fn trouble(&self) -> Option<String> {
+        let stalled = self.journal.stalled();
+        if stalled >= HANGS {
+            let seconds = stalled.as_secs();
+            return Some(format!("the journal's disk hangs: no answer to a write or fsync for {seconds} s"));
+        }
+        self.tables.stats().flush_error.map(|error| format!("the store refuses flushes: {error}"))
+    }
+
+    /// Tells it to those who ask gRPC's health service for the whole collector or for the service `S`.
+    pub async fn report<S: NamedService>(self, reporter: HealthReporter) {
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            let status = match self.trouble() {
+                None => ServingStatus::Serving,
+                Some(_) => ServingStatus::NotServing,
+            };
+            for service in ["", S::NAME] {
+                reporter.set_service_status(service, status).await;
+            }
+        }
+    }
+}
