@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use lapwing::v1::Origin;
 use lapwing_delivery::{
     Agent, Snapshots,
     journal::{Record, SnapshotRecord},
@@ -18,6 +19,40 @@ pub struct Entry {
     pub state: Arc<tokio::sync::Mutex<Agent>>,
     /// Epoch and sequence of the newest durable batch.
     pub durable: watch::Sender<(u64, u64)>,
+    /// Epoch and sequence of the newest batch that has room.
+    roomy: watch::Sender<(u64, u64)>,
+}
+
+impl Entry {
+    /// Whether nothing has to become durable before a batch does.
+    pub fn is_next(&self, origin: &Origin) -> bool {
+        let (live, durable) = *self.durable.borrow();
+        // What has no lease is refused later, with a reason.
+        live != origin.epoch || durable + 1 >= origin.sequence
+    }
+
+    /// Waits until all batches before this one have room or are durable. So none holds room that one before it needs, and of each
+    /// agent one waits at a time, however many it sends.
+    pub async fn turn(&self, origin: Option<&Origin>) {
+        let Some(origin) = origin else { return };
+        let mut roomy = self.roomy.subscribe();
+        let may_ask = |(epoch, newest): &(u64, u64)| {
+            self.is_next(origin) || (*epoch == origin.epoch && newest + 1 >= origin.sequence)
+        };
+        let _ = roomy.wait_for(may_ask).await;
+    }
+
+    /// Notes that a batch has room.
+    pub fn has_room(&self, origin: Option<&Origin>) {
+        let Some(Origin { epoch, sequence, .. }) = origin else { return };
+        self.roomy.send_if_modified(|newest| {
+            let is_newer = newest.0 != *epoch || newest.1 < *sequence;
+            if is_newer {
+                *newest = (*epoch, *sequence);
+            }
+            is_newer
+        });
+    }
 }
 
 /// All agents.
@@ -36,6 +71,11 @@ impl Agents {
         Arc::clone(entries.entry(agent_id.to_owned()).or_default())
     }
 
+    /// How many senders there are, one at least.
+    pub fn count(&self) -> usize {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).len().max(1)
+    }
+
     /// The entries of all agents, and of all clients that keep no numbers.
     pub fn all(&self) -> Vec<Arc<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
@@ -44,7 +84,10 @@ impl Agents {
     /// Applies a record of the journal, at start.
     pub async fn replay(&self, record: &Record) {
         for (sender, moved) in record.moves() {
-            self.entry(sender).state.lock().await.replay(moved);
+            let entry = self.entry(sender);
+            let mut state = entry.state.lock().await;
+            state.replay(moved);
+            entry.durable.send_replace((state.epoch().unwrap_or_default(), state.durable()));
         }
     }
 
@@ -64,6 +107,7 @@ impl Agents {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use lapwing::v1::{Batch, Origin};
 
     use super::*;
@@ -84,5 +128,32 @@ mod tests {
             again.replay(&record).await;
         }
         assert_eq!(*again.entry("a").state.lock().await, state);
+    }
+
+    fn origin(epoch: u64, sequence: u64) -> Origin {
+        Origin { epoch, sequence, ..Origin::default() }
+    }
+
+    fn may_ask(entry: &Entry, epoch: u64, sequence: u64) -> bool {
+        entry.turn(Some(&origin(epoch, sequence))).now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_batch_asks_for_room_after_those_before_it() {
+        let entry = Entry::default();
+        entry.durable.send_replace((7, 10));
+        assert!(may_ask(&entry, 7, 11) && !may_ask(&entry, 7, 12));
+        entry.has_room(Some(&origin(7, 11)));
+        assert!(may_ask(&entry, 7, 12) && !may_ask(&entry, 7, 13));
+        // One that comes again takes nothing back.
+        entry.has_room(Some(&origin(7, 10)));
+        assert!(may_ask(&entry, 7, 12));
+        assert!(may_ask(&entry, 6, 99), "what has no lease is refused, it does not wait");
+        assert!(may_ask(&entry, 0, 0), "nor do clients that keep no numbers");
+        entry.durable.send_replace((8, 0));
+        assert!(
+            may_ask(&entry, 8, 1) && !may_ask(&entry, 8, 2),
+            "room of an earlier run is no room of this one"
+        );
     }
 }

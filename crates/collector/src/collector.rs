@@ -225,8 +225,7 @@ async fn replay_rows(index: u64, batch: lapwing::v1::Batch, processor: &Processo
         processor.nothing(index);
         return Ok(0);
     };
-    let room =
-        processor.reserve(packed.uncompressed_size as usize, packed.rows as usize, Duration::MAX).await;
+    let room = processor.reserve(packed.uncompressed_size as usize, packed.rows as usize).await;
     let columns =
         batch::unpack(packed, &Limits::default()).with_context(|| format!("journal record {index}"))?;
     let rows = columns.rows();

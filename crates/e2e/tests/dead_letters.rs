@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lapwing_e2e::{Rig, RigOptions, Writer, oracle, process::binary, rig::PATIENCE, wait};
+use lapwing_e2e::{
+    Rig, RigOptions, Writer, http, oracle, process::binary, proxy::Direction, rig::PATIENCE, wait,
+};
 use serde_json::Value;
 
 /// One line in 97 is longer than this.
@@ -123,5 +125,33 @@ fn a_dead_letter_comes_in_exactly_once_when_the_cause_is_gone_however_often_it_i
     );
     let agents = rig.sql("SELECT DISTINCT agent FROM logs")?;
     assert_eq!(agents.trim(), r#"{"agent":"agent-001"}"#);
+    Ok(())
+}
+
+/// What is durable was within the limits when it came.
+#[test]
+fn a_batch_that_is_durable_is_acknowledged_under_narrower_limits_too() -> Result<()> {
+    let mut rig = Rig::new(&RigOptions { proxied: true, ..RigOptions::default() })?;
+    let mut writer = Writer::new(&rig.logs().join("app.log"), 1)?;
+    rig.start_agent()?;
+    rig.wait_for_agent()?;
+    rig.proxy.as_ref().context("no proxy")?.weather(Direction::Down, |down| down.stalled = true);
+    writer.write(500)?;
+    rig.wait_for_rows(500)?;
+    // Its answer is lost with the connection.
+    let config = rig.root().join("collector.toml");
+    fs::write(&config, fs::read_to_string(&config)? + "\n" + SHORT + "\n")?;
+    rig.collector.kill()?;
+    let proxy = rig.proxy.as_ref().context("no proxy")?;
+    proxy.cut();
+    proxy.heal();
+    rig.start_collector()?;
+    let acknowledged = "lapwing_agent_events_total{cause=\"acknowledged\"}";
+    wait::until("all is acknowledged", PATIENCE, || {
+        Ok(http::figure(&rig.admin, acknowledged).ok().filter(|events| *events == 500))
+    })?;
+    assert_eq!(list(&rig.root().join("agent.toml").display().to_string())?, Vec::<Value>::new());
+    let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, 500)]))?;
+    assert!(verdict.is_clean(), "{verdict:?}");
     Ok(())
 }

@@ -156,7 +156,7 @@ where
         .max_header_list_size(MAX_HEADER_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
         .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
+        .initial_connection_window_size(4 << 20)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
     let address = peer.address;

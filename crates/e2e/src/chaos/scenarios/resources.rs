@@ -85,7 +85,7 @@ fn overload(stage: &mut Stage) -> Result<()> {
     let output = command.output()?;
     ensure!(output.status.success(), "certs create: {}", String::from_utf8_lossy(&output.stderr));
     let config = fs::read_to_string(root.join("agent.toml"))?;
-    let lines = stage.form.pick(5_000, 50_000);
+    let lines = stage.form.pick(5_000, 200_000);
     let mut fleet = Vec::new();
     for n in 1..=AGENTS {
         let folder = root.join(format!("fleet-{n}"));
@@ -117,7 +117,10 @@ fn overload(stage: &mut Stage) -> Result<()> {
     let shares: Vec<u64> =
         shares.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["n"].as_u64()).collect();
     let (least, sum) = (shares.iter().min().copied().unwrap_or(0), shares.iter().sum::<u64>());
-    stage.note(format!("half way: {} agents, the slowest has {least} of {sum} lines", shares.len()));
+    stage.note(format!(
+        "half way: {} agents, the slowest has {least} of {sum} lines: {shares:?}",
+        shares.len()
+    ));
     ensure!(shares.len() as u32 == AGENTS, "only {} of {AGENTS} agents got anything through", shares.len());
     ensure!(least * u64::from(AGENTS) * 2 >= sum, "the slowest agent has {least} of {sum} lines");
     wait::until("the backlog is visible", Duration::from_secs(180), || {
