@@ -40,7 +40,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
     let transport = Transport::new(&config.collector, Arc::clone(&counters))?;
     make_state_dir(&config.state_dir)?;
     let spool = open_spool(&config)?;
-    let recording = Arc::new(Recording::new(spool).await?);
+    let recording = Arc::new(Recording::new(spool, &config.state_dir).await?);
     let shared = Shared { config, transport, recording, counters };
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin::run(listener, Arc::clone(&shared.counters), admin_stop.clone()));

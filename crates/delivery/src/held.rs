@@ -12,6 +12,8 @@ pub const SPOOL: &str = "spool";
 const METRICS: &str = "metrics";
 /// Points are missing because the spool was full.
 pub const FULL: &str = "spool_full";
+/// Points are missing because the agent ended before their record was on its disk.
+pub const CRASHED: &str = "agent_crashed";
 /// Points are missing because their record was damaged.
 pub const DAMAGED: &str = "spool_damaged";
 

@@ -22,7 +22,7 @@ pub mod planted;
 
 pub use self::{
     admission::{Admission, Agent, WINDOW},
-    held::{DAMAGED, FULL, Held, SPOOL, next_record},
+    held::{CRASHED, DAMAGED, FULL, Held, SPOOL, next_record},
     numbers::check_numbers,
     retention::{Snapshots, replay_from, trim_through},
     sender::{Outcome, Sender, packed},

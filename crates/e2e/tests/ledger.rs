@@ -4,7 +4,8 @@
 use std::{fs, io::Write};
 
 use anyhow::{Context, Result};
-use lapwing_e2e::{Rig, RigOptions, Writer, ledger, rig::PATIENCE, wait};
+use lapwing_e2e::{Rig, RigOptions, Writer, http, ledger, rig::PATIENCE, wait};
+use serde_json::Value;
 
 fn why(rig: &Rig, more: &[&str]) -> Result<(Option<i32>, String)> {
     let output = rig.lapwing(&[&["why", "--agent", "agent-001"], more].concat())?;
@@ -49,5 +50,37 @@ fn the_books_close_and_outlive_a_crash_and_are_told_in_words() -> Result<()> {
     }
     let (code, words) = why(&rig, &["--source", "/no/such.log"])?;
     assert!(code == Some(1) && words.contains("nothing ever came"), "{words}");
+    Ok(())
+}
+
+/// They can't be read again: what was in memory is lost, and told.
+#[test]
+fn points_that_a_crash_takes_are_counted() -> Result<()> {
+    let mut rig = Rig::new(&RigOptions { metrics_secs: 2, ..RigOptions::default() })?;
+    rig.start_agent()?;
+    let read = |rig: &Rig| http::figure(&rig.admin, "lapwing_agent_read_total{signal=\"metrics\"}");
+    let metrics = |rig: &Rig| -> Result<Value> {
+        let rows =
+            http::rows(&rig.http, "SELECT * FROM ledger WHERE kind = 'source' AND source = 'metrics'")?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    };
+    wait::until("points come in", PATIENCE, || Ok(metrics(&rig)?["journaled"].as_u64().filter(|n| *n > 0)))?;
+    rig.collector.kill()?;
+    let before = read(&rig)?;
+    // A reading goes to the disk when the next one comes and it is not acknowledged by then.
+    let in_memory = wait::until("points are read", PATIENCE, || {
+        let read = read(&rig)?;
+        Ok((read > before).then_some(read - before))
+    })?;
+    rig.agent.kill()?;
+    rig.start_collector()?;
+    rig.start_agent()?;
+    let dropped = wait::until("the ledger tells what was lost", PATIENCE, || {
+        Ok(metrics(&rig)?["dropped_by"].as_str().map(str::to_owned).filter(|causes| causes.len() > 2))
+    })?;
+    assert_eq!(serde_json::from_str::<Value>(&dropped)?, serde_json::json!({ "agent_crashed": in_memory }));
+    ledger::close(&rig.http)?;
+    let (code, words) = why(&rig, &["--source", "metrics"])?;
+    assert!(code == Some(0) && words.contains("the agent ended before"), "{words}");
     Ok(())
 }

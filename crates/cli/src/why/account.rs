@@ -160,6 +160,7 @@ fn reason(cause: &str) -> &str {
         "spool_full" => {
             "the collector was away for longer than the agent's spool holds ([buffer] max_disk_bytes)"
         }
+        "agent_crashed" => "the agent ended before they were on its disk",
         "spool_damaged" => "their record in the agent's spool was damaged",
         other => other,
     }

@@ -1,22 +1,31 @@
 //! Metric points through the agent's spool: what can't be observed twice must be readable twice.
 //!
 //! Each tick's points are one record. It stays in memory while the collector takes it; when it was not acknowledged by the next
-//! tick, all that waits is made durable.
+//! tick, all that waits is made durable. What a crash takes from memory is counted by the numbers that are missing.
 
 mod points;
+mod tally;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use anyhow::Context;
 use lapwing::columns::MetricColumns;
-use lapwing_delivery::{DAMAGED, FULL, Held};
+use lapwing_delivery::{CRASHED, DAMAGED, FULL, Held};
 use lapwing_spool::{Log, SpoolError};
 use tokio::sync::{Mutex, Notify, mpsc::Receiver, mpsc::Sender, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::points::{decode, encode};
+use self::{
+    points::{decode, encode},
+    tally::Tally,
+};
 use crate::{counters::Counters, input::Input};
 
 /// Bytes read from the spool at a time.
@@ -32,30 +41,38 @@ pub struct Recording {
     observed: AtomicU64,
     /// That number when the spool was opened.
     opened_observed: u64,
+    /// Points that were observed and are in no record of the spool, as it was opened: those that are not held either are lost.
+    unrecorded: Range<u64>,
+    tally: Tally,
     /// Held over an append, and while records are moved to other indexes.
     appending: Mutex<()>,
     appended: Notify,
 }
 
 impl Recording {
-    /// Over an opened spool.
+    /// Over an opened spool and the tally in `state_dir`.
     ///
     /// # Errors
-    /// When the spool can't be read.
-    pub async fn new(spool: Log) -> Result<Self, SpoolError> {
+    /// When one of them can't be read.
+    pub async fn new(spool: Log, state_dir: &Path) -> anyhow::Result<Self> {
         let next = spool.stats().next;
         let last = match spool.read(next.saturating_sub(1), READ_BYTES).await {
             Ok(records) => records.last().and_then(|record| decode(&record.payload)),
             // It is counted when its turn to be shipped comes.
             Err(SpoolError::Damaged { .. }) => None,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        let opened_observed = last.map_or(0, |points| points.first + points.rows());
+        let recorded = last.map_or(0, |points| points.first + points.rows());
+        let (tally, observed) = Tally::open(state_dir)
+            .with_context(|| format!("[agent] state_dir {}: the tally of points", state_dir.display()))?;
+        let opened_observed = observed.max(recorded);
         Ok(Self {
             spool,
             opened_next: AtomicU64::new(next),
             observed: AtomicU64::new(opened_observed),
             opened_observed,
+            unrecorded: recorded..opened_observed,
+            tally,
             appending: Mutex::default(),
             appended: Notify::new(),
         })
@@ -78,6 +95,7 @@ pub async fn record(mut points: Receiver<MetricColumns>, recording: Arc<Recordin
         }
         let appending = recording.appending.lock().await;
         let first = recording.observed.fetch_add(rows, Ordering::Relaxed);
+        complain("note how many points there are", recording.tally.set(first + rows));
         match spool.append(encode(first, columns)).await {
             Ok(_) => counters.points_read.add(rows),
             Err(error) => complain("append", Err::<(), _>(error)),
@@ -124,7 +142,7 @@ pub async fn carry_over(recording: &Recording, held: &Held) -> Result<(), SpoolE
     Ok(())
 }
 
-fn complain<T>(action: &str, result: Result<T, SpoolError>) {
+fn complain<T>(action: &str, result: Result<T, impl std::fmt::Display>) {
     if let Err(error) = result {
         tracing::error!("metrics: {action}: {error}");
     }
@@ -138,9 +156,9 @@ pub async fn replay(
     counters: Arc<Counters>,
     stop: CancellationToken,
 ) {
-    let Recording { spool, appended, .. } = &*recording;
+    let Recording { spool, appended, unrecorded, .. } = &*recording;
     let mut next = held.next;
-    let mut cause = FULL;
+    let mut damaged = false;
     loop {
         let records = tokio::select! {
             records = spool.read(next, READ_BYTES) => records,
@@ -153,7 +171,7 @@ pub async fn replay(
             Ok(records) => records,
             Err(SpoolError::Damaged { index, .. }) => {
                 tracing::error!("metrics: record {index} of the spool is damaged and left out");
-                (next, cause) = (index + 1, DAMAGED);
+                (next, damaged) = (index + 1, true);
                 continue;
             }
             Err(error) => {
@@ -165,10 +183,15 @@ pub async fn replay(
             next = record.index + 1;
             let Some(points) = decode(&record.payload) else {
                 tracing::error!("metrics: record {} of the spool is not metrics and left out", record.index);
-                cause = DAMAGED;
+                damaged = true;
                 continue;
             };
-            let missing = held.take(next, &points.range(), std::mem::replace(&mut cause, FULL));
+            let cause = match std::mem::take(&mut damaged) {
+                true => DAMAGED,
+                false if !unrecorded.is_empty() && points.first == unrecorded.end => CRASHED,
+                false => FULL,
+            };
+            let missing = held.take(next, &points.range(), cause);
             counters.points_dropped.add(missing);
             let input = Input::Metrics { columns: points.columns, position: held.position() };
             let sent = tokio::select! { sent = out.send(vec![input]) => sent.is_ok(), () = stop.cancelled() => false };
@@ -197,7 +220,7 @@ mod tests {
     async fn recording(disk: &SimDisk) -> Recording {
         let options = Options { memory_bytes: 1 << 20, ..Options::default() };
         let spool = Log::on(Box::new(disk.clone()), "sim".as_ref(), options).unwrap().0;
-        Recording::new(spool).await.unwrap()
+        Recording::new(spool, tempfile::tempdir().unwrap().path()).await.unwrap()
     }
 
     fn wants(next: u64) -> Held {
