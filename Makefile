@@ -48,8 +48,8 @@ bench: ## drain, steady rate and idle, as ratios to the bare codec in one run (r
 chaos: setup ## break the release binaries in every way and count every line; writes docs/reliability.md (CHAOS= for arguments)
 	@scripts/chaos $(CHAOS)
 
-chaos-long: setup ## faults by chance until 100 million lines are written, or CHAOS_SECONDS are over
-	@scripts/chaos --until-lines 100000000 $(if $(CHAOS_SECONDS),--seconds $(CHAOS_SECONDS))
+chaos-long: setup ## faults by chance until 100 million lines are written, or CHAOS_SECONDS are over; its table, too
+	@scripts/chaos --long --until-lines 100000000 --page docs/reliability.md $(if $(CHAOS_SECONDS),--seconds $(CHAOS_SECONDS))
 
 fuzz: ## fuzz the decoders for FUZZ_SECONDS each (default 30)
 	@scripts/fuzz

@@ -34,6 +34,8 @@ pub enum Form {
     Short,
     /// What `make chaos` does.
     Full,
+    /// What `make chaos-long` does: as much, under three times the load.
+    Long,
 }
 
 impl Form {
@@ -41,7 +43,16 @@ impl Form {
     pub fn pick<T>(self, short: T, full: T) -> T {
         match self {
             Self::Short => short,
-            Self::Full => full,
+            Self::Full | Self::Long => full,
+        }
+    }
+
+    /// Its name in results, and on the command line behind two dashes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Full => "full",
+            Self::Long => "long",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Breaks lapwing in every way it knows, and prints what became of each line.
 //!
-//! usage: lapwing-chaos [--short] [--seed N] [--until-lines N] [--seconds N] [--results FILE] [--page FILE] NAME...
+//! usage: lapwing-chaos [--short|--long] [--seed N] [--until-lines N] [--seconds N] [--results FILE] [--page FILE] NAME...
 //!
 //! With `--until-lines` scenarios are drawn by chance, each with a seed of its own, until so many lines are written or `--seconds` are over.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
@@ -61,7 +61,7 @@ fn main() -> Result<ExitCode> {
     println!("\n{lines} lines in {executed} runs: {failed} failed, {} skipped", all.len() - executed);
     if let Some(page) = &args.page {
         let old = fs::read_to_string(page).with_context(|| page.display().to_string())?;
-        fs::write(page, report::page(&old, &all).context("the page has no marks for the table")?)?;
+        fs::write(page, report::page(&old, args.form, &all).context("the page has no marks for the table")?)?;
     }
     // A run in which much was skipped must not look like one in which all was kept.
     let too_few = args.names.is_empty() && args.until_lines == 0 && executed < scenarios::LEAST;
@@ -77,6 +77,8 @@ fn draw(args: &Args, chosen: &[Scenario], run: &mut impl FnMut(&Scenario, u64) -
     while lines < args.until_lines && started.elapsed().as_secs() < args.seconds {
         let scenario = &chosen[random.within(0..chosen.len() as u64) as usize];
         lines += run(scenario, random.within(0..1_000_000))?;
+        let (wanted, minutes) = (args.until_lines as f64 / 1e6, started.elapsed().as_secs() / 60);
+        eprintln!("{:.1} of {wanted:.1} million lines after {minutes} min", lines as f64 / 1e6);
     }
     Ok(())
 }
@@ -96,6 +98,7 @@ fn parse(words: Vec<String>) -> Result<Args> {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
         match word.as_str() {
             "--short" => args.form = Form::Short,
+            "--long" => args.form = Form::Long,
             "--seed" => args.seed = value()?.parse().context("--seed takes a number")?,
             "--until-lines" => args.until_lines = value()?.parse().context("--until-lines takes a number")?,
             "--seconds" => args.seconds = value()?.parse().context("--seconds takes a number")?,
@@ -125,8 +128,9 @@ fn tell(args: &Args, figures: &Figures) -> Result<()> {
         writeln!(file, "{}", figures.json())?;
     }
     if let Outcome::Failed(reason) | Outcome::Vacuous(reason) = &figures.outcome {
-        let form = figures.form.pick("--short ", "");
         eprintln!("{reason}\n  {}", figures.schedule.join("\n  "));
+        let form =
+            if figures.form == Form::Full { String::new() } else { format!("--{} ", figures.form.name()) };
         eprintln!("again: lapwing-chaos {form}--seed {} {}", figures.seed, figures.scenario);
     }
     Ok(())

@@ -30,7 +30,7 @@ pub struct Figures {
     pub scenario: &'static str,
     /// What was broken.
     pub fault: &'static str,
-    /// Short or full.
+    /// How much it did.
     pub form: Form,
     /// What chance began with.
     pub seed: u64,
@@ -117,7 +117,7 @@ impl Figures {
         };
         json!({
             "scenario": self.scenario,
-            "form": self.form.pick("short", "full"),
+            "form": self.form.name(),
             "seed": self.seed,
             "outcome": outcome,
             "reason": reason,

@@ -1,8 +1,8 @@
-//! The table of runs.
+//! The tables of runs.
 
 use std::fmt::Write;
 
-use super::{Figures, Outcome};
+use super::{Figures, Form, Outcome};
 
 /// Head of the table.
 pub const HEAD: &str = "\
@@ -40,15 +40,96 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// Marks between which the page holds the table.
-const MARKS: [&str; 2] = ["<!-- table begins -->\n", "<!-- table ends -->\n"];
+/// Head of the table of the long run: all runs with one fault are a row.
+const LONG_HEAD: &str = "\
+| fault | runs | lines | lost | doubled | altered | slowest recovery | peak agent | peak collector | verdict |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---|";
+
+/// Runs with one fault.
+fn long_row(runs: &[&Figures]) -> String {
+    let sum = |of: fn(&Figures) -> u64| runs.iter().map(|figures| of(figures)).sum::<u64>();
+    let peak = |place: usize| runs.iter().map(|figures| figures.peaks[place]).max().unwrap_or(0) as f64 / 1e6;
+    let recovery = runs.iter().filter_map(|figures| figures.recovery).max().unwrap_or_default();
+    let kept = runs.iter().filter(|figures| figures.outcome == Outcome::Kept).count();
+    let verdict =
+        if kept == runs.len() { "kept".to_owned() } else { format!("**{} not kept**", runs.len() - kept) };
+    let lost = match sum(|figures| figures.missing) {
+        0 => sum(|figures| figures.verdict.lost).to_string(),
+        missing => format!("{}; the ledger misses {missing}", sum(|figures| figures.verdict.lost)),
+    };
+    format!(
+        "| {} | {} | {} | {lost} | {} | {} | {:.1} s | {:.0} MB | {:.0} MB | {verdict} |",
+        runs[0].fault,
+        runs.len(),
+        sum(|figures| figures.verdict.written),
+        sum(|figures| figures.verdict.doubled),
+        sum(|figures| figures.verdict.altered),
+        recovery.as_secs_f64(),
+        peak(0),
+        peak(1),
+    )
+}
+
+/// The table of the long run.
+fn long_table(runs: &[Figures]) -> String {
+    let ran = || runs.iter().filter(|figures| !matches!(figures.outcome, Outcome::Skipped(_)));
+    let mut faults: Vec<&str> = Vec::new();
+    ran().for_each(|figures| {
+        if !faults.contains(&figures.fault) {
+            faults.push(figures.fault);
+        }
+    });
+    let row = |fault: &&str| long_row(&ran().filter(|figures| figures.fault == *fault).collect::<Vec<_>>());
+    let rows: Vec<String> = faults.iter().map(row).collect();
+    format!("{LONG_HEAD}\n{}\n", rows.join("\n"))
+}
+
+/// Marks between which the page holds the table of a form.
+fn marks(form: Form) -> [String; 2] {
+    let name = if form == Form::Long { "long table" } else { "table" };
+    ["begins", "ends"].map(|what| format!("<!-- {name} {what} -->\n"))
+}
 
 /// The page with the table of these runs in the place of the old one; `None` when it has no place for one.
-pub fn page(old: &str, runs: &[Figures]) -> Option<String> {
-    let begin = old.find(MARKS[0])? + MARKS[0].len();
-    let end = begin + old[begin..].find(MARKS[1])?;
-    let rows: Vec<String> = runs.iter().map(row).collect();
+pub fn page(old: &str, form: Form, runs: &[Figures]) -> Option<String> {
+    let [begin, end] = marks(form);
+    let begin = old.find(&begin)? + begin.len();
+    let end = begin + old[begin..].find(&end)?;
     let lines: u64 = runs.iter().map(|figures| figures.verdict.written).sum();
-    let table = format!("{HEAD}\n{}\n\n{lines} lines in {} runs.\n", rows.join("\n"), runs.len());
-    Some(format!("{}{table}{}", &old[..begin], &old[end..]))
+    let table = match form {
+        Form::Long => long_table(runs),
+        _ => format!("{HEAD}\n{}\n", runs.iter().map(row).collect::<Vec<_>>().join("\n")),
+    };
+    let ran = runs.iter().filter(|figures| !matches!(figures.outcome, Outcome::Skipped(_))).count();
+    Some(format!("{}{table}\n{lines} lines in {ran} runs.\n{}", &old[..begin], &old[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Verdict, chaos::scenarios};
+
+    fn run(place: usize, written: u64, outcome: Outcome) -> Figures {
+        let scenario = scenarios::all().nth(place).unwrap();
+        let verdict = Verdict { written, ..Verdict::default() };
+        Figures { verdict, outcome, ..Figures::new(&scenario, Form::Long, 1) }
+    }
+
+    #[test]
+    fn the_long_table_has_a_row_for_each_fault_and_its_own_place() {
+        let page_before = "a\n<!-- table begins -->\nx\n<!-- table ends -->\n<!-- long table begins -->\n<!-- long table ends -->\nb\n";
+        let runs = [
+            run(0, 10, Outcome::Kept),
+            run(1, 5, Outcome::Failed("no".to_owned())),
+            run(0, 20, Outcome::Kept),
+            run(2, 0, Outcome::Skipped("no root".to_owned())),
+        ];
+        let page = page(page_before, Form::Long, &runs).unwrap();
+        assert!(page.contains("| 2 | 30 | 0 | 0 | 0 |") && page.contains("**1 not kept**"), "{page}");
+        assert!(
+            page.contains("35 lines in 3 runs.") && page.starts_with("a\n<!-- table begins -->\nx\n"),
+            "{page}"
+        );
+        assert_eq!(page.lines().filter(|line| line.starts_with('|')).count(), 4, "{page}");
+    }
 }

@@ -131,7 +131,12 @@ impl Stage {
 
     /// Starts writers at the usual rate of a run.
     pub fn write_as_usual(&mut self) -> Result<()> {
-        self.write(2, self.form.pick(40, 150), Duration::from_millis(5))
+        let lines = match self.form {
+            Form::Short => 40,
+            Form::Full => 150,
+            Form::Long => 450,
+        };
+        self.write(2, lines, Duration::from_millis(5))
     }
 
     /// Counts lines that a scenario wrote itself.
