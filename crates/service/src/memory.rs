@@ -1,4 +1,4 @@
-//! Memory that is given back when it is freed.
+//! Memory that is given back when it is freed (docs/adr/0005).
 
 use std::{env, io, os::unix::process::CommandExt, process::Command};
 
