@@ -267,6 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_that_is_remembered_does_not_keep_the_message_it_came_in() {
+        let message = Bytes::from(vec![7; 1 << 20]);
+        let mut agent = Agent::default();
+        agent.lease(7);
+        let digest = message.slice(..16);
+        agent.apply(&Batch { digest, ..batch(7, 1, "") }, &[], 0);
+        assert_eq!(agent.admit(&origin(7, 1), &message.slice(..16)), Admission::Duplicate);
+        assert!(message.try_into_mut().is_ok(), "something still refers to the message");
+    }
+
+    #[test]
     fn batches_are_taken_in_sequence_and_once() {
         let mut agent = Agent::default();
         agent.lease(7);
