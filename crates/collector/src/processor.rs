@@ -24,7 +24,7 @@ use crate::counters::Counters;
 
 /// Bytes on their way from the wire to the tables, as they lie in memory. With the rows in the tables, a flush and a query it all stays
 /// below 384 MB.
-const BUDGET: usize = 40 << 20;
+const BUDGET: usize = 24 << 20;
 /// What a row takes in memory beside its own text: times, views of its columns, its number.
 const ROW: usize = 160;
 /// Unit of the budget.

@@ -35,7 +35,7 @@ pub struct TablesOptions {
 
 impl Default for TablesOptions {
     fn default() -> Self {
-        Self { flush_bytes: 40 << 20, flush_age: Duration::from_secs(10), max_bytes: 80 << 20 }
+        Self { flush_bytes: 32 << 20, flush_age: Duration::from_secs(10), max_bytes: 64 << 20 }
     }
 }
 
