@@ -3,7 +3,7 @@
 //! Batches size themselves: when nothing is in flight, what is there leaves at once; while something is in flight the next batch
 //! grows, up to [`TARGET_BYTES`]. A batch is packed and numbered once, in one place, when it leaves.
 //!
-//! What trickles in leaves at once, too, but shares a call with what comes next: see [`Boarding`].
+//! What trickles in leaves at once, too, but shares a call with what comes next (`boarding`).
 
 mod boarding;
 mod open;

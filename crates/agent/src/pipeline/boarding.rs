@@ -1,6 +1,6 @@
 //! The shipment that takes more.
 //!
-//! Lines of a busy file come every [`PACE`](crate::collectors::logs::files::PACE). A batch leaves when it is there, and the
+//! Lines of a busy file come every `PACE` of the tailer. A batch leaves when it is there, and the
 //! collector shows it when it is durable; but a call for each, with its headers, its answer and the wake-ups for both, would cost
 //! the agent more than the lines do. So small batches board one call, and are acknowledged together.
 

@@ -30,7 +30,7 @@ use crate::{
 /// Memory that agent and collector may use.
 const CAPS: [u64; 2] = [96 << 20, 384 << 20];
 /// File id of the line that shows that all is well again.
-const FRESH: u32 = 9_999;
+const FRESH: u32 = 99_999;
 /// How long everything written may take to be visible after the faults.
 const SETTLE: Duration = Duration::from_secs(180);
 
