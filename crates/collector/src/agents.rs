@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use lapwing::v1::Origin;
 use lapwing_delivery::{
-    Agent, Snapshots,
+    Admission, Agent, Snapshots,
     journal::{Record, SnapshotRecord},
 };
 use tokio::sync::watch;
@@ -31,10 +32,19 @@ impl Entry {
         live != origin.epoch || durable + 1 >= origin.sequence
     }
 
+    /// Up to where batches are durable, when this one is among them.
+    pub async fn known(&self, origin: &Origin, digest: &Bytes) -> Option<u64> {
+        let (epoch, durable) = *self.durable.borrow();
+        if origin.epoch == 0 || origin.epoch != epoch || origin.sequence > durable {
+            return None;
+        }
+        let state = self.state.lock().await;
+        matches!(state.admit(origin, digest), Admission::Duplicate).then(|| state.durable())
+    }
+
     /// Waits until all batches before this one have room or are durable. So none holds room that one before it needs, and of each
     /// agent one waits at a time, however many it sends.
-    pub async fn turn(&self, origin: Option<&Origin>) {
-        let Some(origin) = origin else { return };
+    pub async fn turn(&self, origin: &Origin) {
         let mut roomy = self.roomy.subscribe();
         let may_ask = |(epoch, newest): &(u64, u64)| {
             self.is_next(origin) || (*epoch == origin.epoch && newest + 1 >= origin.sequence)
@@ -43,12 +53,12 @@ impl Entry {
     }
 
     /// Notes that a batch has room.
-    pub fn has_room(&self, origin: Option<&Origin>) {
-        let Some(Origin { epoch, sequence, .. }) = origin else { return };
+    pub fn has_room(&self, origin: &Origin) {
+        let Origin { epoch, sequence, .. } = *origin;
         self.roomy.send_if_modified(|newest| {
-            let is_newer = newest.0 != *epoch || newest.1 < *sequence;
+            let is_newer = newest.0 != epoch || newest.1 < sequence;
             if is_newer {
-                *newest = (*epoch, *sequence);
+                *newest = (epoch, sequence);
             }
             is_newer
         });
@@ -135,7 +145,7 @@ mod tests {
     }
 
     fn may_ask(entry: &Entry, epoch: u64, sequence: u64) -> bool {
-        entry.turn(Some(&origin(epoch, sequence))).now_or_never().is_some()
+        entry.turn(&origin(epoch, sequence)).now_or_never().is_some()
     }
 
     #[test]
@@ -143,10 +153,10 @@ mod tests {
         let entry = Entry::default();
         entry.durable.send_replace((7, 10));
         assert!(may_ask(&entry, 7, 11) && !may_ask(&entry, 7, 12));
-        entry.has_room(Some(&origin(7, 11)));
+        entry.has_room(&origin(7, 11));
         assert!(may_ask(&entry, 7, 12) && !may_ask(&entry, 7, 13));
         // One that comes again takes nothing back.
-        entry.has_room(Some(&origin(7, 10)));
+        entry.has_room(&origin(7, 10));
         assert!(may_ask(&entry, 7, 12));
         assert!(may_ask(&entry, 6, 99), "what has no lease is refused, it does not wait");
         assert!(may_ask(&entry, 0, 0), "nor do clients that keep no numbers");

@@ -30,7 +30,7 @@ use crate::{
     counters::Counters,
     health::Health,
     http,
-    ingest::{Door, DoorOptions, IngestService, about},
+    ingest::{Door, DoorOptions, IngestService, Intake, about},
     ledger::Books,
     processor::Processor,
     query::QueryService,
@@ -62,13 +62,7 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         async move { tables.run().await }
     });
     let next = *tables.committed().borrow() + 1;
-    if journal.stats().next < next {
-        // The journal was lost or is an older copy: its indexes must not stand for what the store has already.
-        tracing::error!(
-            "the journal ends before what the store has committed; what agents delivered last is not known"
-        );
-        journal.advance(next).await?;
-    }
+    catch_up(&journal, next).await?;
     let agents = Arc::new(Agents::default());
     let first = replay_from(journal.stats().first, next);
     let processor = Processor::start(config.workers, first, Arc::clone(&tables), Arc::clone(&counters))?;
@@ -83,9 +77,8 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         // The rest is for leases and snapshots: without a snapshot nothing could be trimmed.
         journal_room: config.journal_max_bytes / 4 * 3,
     }));
-    let engine =
-        Engine::new(Arc::clone(&tables), config.queries.clone())?.with_ledger(Arc::new(Books(agents)));
-    let engine = Arc::new(engine);
+    let engine = Engine::new(Arc::clone(&tables), config.queries.clone())?;
+    let engine = Arc::new(engine.with_ledger(Arc::new(Books(agents))));
     let access = Access::new(config.auth.clone());
     let health = Health::new(journal.clone(), Arc::clone(&tables));
     let api = http::Api {
@@ -184,6 +177,17 @@ async fn open_store(config: &CollectorConfig) -> Result<Arc<dyn Store>> {
     })
 }
 
+/// Lets a journal that was lost, or is an older copy, go on at `next`: its indexes must not stand for what the store has already.
+async fn catch_up(journal: &Log, next: u64) -> Result<()> {
+    if journal.stats().next < next {
+        tracing::error!(
+            "the journal ends before what the store has committed; what agents delivered last is not known"
+        );
+        journal.advance(next).await?;
+    }
+    Ok(())
+}
+
 /// Rebuilds what agents delivered from all records, and rows from those that the store has not committed.
 async fn replay(
     journal: &Log,
@@ -241,6 +245,7 @@ fn grpc(
 ) -> Result<Router> {
     let limit = Limits::default().max_message_bytes;
     let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(limit);
+    let ingest = Intake::new(ingest, limit);
     let query = QueryServiceServer::new(query);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

@@ -2,9 +2,11 @@
 //! then the acknowledgement.
 
 mod door;
+mod intake;
 mod service;
 
 pub use self::{
     door::{Door, DoorOptions, about},
+    intake::Intake,
     service::IngestService,
 };

@@ -9,7 +9,10 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use axum::{Extension, Router};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::{
+        conn::auto::Builder,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use rustls::ServerConfig;
@@ -35,8 +38,12 @@ const HEADERS: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 /// Most streams of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 64;
-/// A batch in one frame instead of many: each costs the sender a write.
-const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// Most bytes of a stream, and twice that of its connection, that nobody has read yet. With a quarter of it agents that have one batch
+/// under way fell far behind those that have four.
+const WINDOW: u32 = 256 << 10;
+/// With more connections than this each new one has less: the unread bytes of a thousand must fit into memory.
+const WIDE: usize = 64;
+const NARROW_WINDOW: u32 = 32 << 10;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -49,6 +56,8 @@ pub struct Peer {
     pub identity: Option<Identity>,
     /// The connection came in on a loopback address without TLS, where whoever is on this machine is let in.
     pub local: bool,
+    /// One permit, for what the connection's requests do one at a time.
+    pub turn: Arc<Semaphore>,
 }
 
 /// What a listener speaks.
@@ -93,18 +102,19 @@ pub async fn serve(
             tracing::warn!(%address, "refused: {MAX_CONNECTIONS} connections are open");
             continue;
         };
+        let open = MAX_CONNECTIONS - room.available_permits();
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
         let handshakes = Arc::clone(&handshakes);
         tokio::spawn(async move {
             let _permit = permit;
             let _ = stream.set_nodelay(true);
+            let window = if open <= WIDE { WINDOW } else { NARROW_WINDOW };
+            let peer = |identity| Peer { address, identity, local, turn: Arc::new(Semaphore::new(1)) };
             let Some(acceptor) = acceptor else {
-                return connection(stream, router, Peer { address, identity: None, local }, watcher).await;
+                return connection(stream, router, peer(None), window, watcher).await;
             };
             match handshake(&acceptor, stream, &handshakes).await {
-                Ok((stream, identity)) => {
-                    connection(stream, router, Peer { address, identity, local }, watcher).await;
-                }
+                Ok((stream, identity)) => connection(stream, router, peer(identity), window, watcher).await,
                 Err(error) => tracing::warn!(%address, "TLS handshake failed: {error}"),
             }
         });
@@ -139,7 +149,7 @@ async fn handshake(
     Ok((stream, identity))
 }
 
-async fn connection<S>(stream: S, router: Router, peer: Peer, watcher: hyper_util::server::graceful::Watcher)
+async fn connection<S>(stream: S, router: Router, peer: Peer, window: u32, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -154,9 +164,9 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(4 << 20)
+        .max_frame_size(window)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(2 * window)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
     let address = peer.address;

@@ -23,7 +23,7 @@ use lapwing_store::{
     Table,
     rows::{self, About},
 };
-use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -38,13 +38,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a caller is asked to stay away.
 const DELAY: Duration = Duration::from_millis(500);
-/// Most bytes of batches that wait for their turn, for room and for the disk, as they came.
-const WAITING: usize = 32 << 20;
-/// Unit of it.
-const UNIT: usize = 1 << 10;
 /// Most shipments of one agent at a time ...
 const IN_FLIGHT: usize = 4;
-/// ... and of all agents together, but one for each: what comes in is in memory before it can be refused.
+/// ... and of all agents together, but two for each, since one alone misses its turn between an answer and the next batch.
 const ALL_IN_FLIGHT: usize = 32;
 
 /// What a door needs.
@@ -72,8 +68,6 @@ pub struct Door {
     options: DoorOptions,
     /// Held for reading while a record is appended and applied, for writing while a snapshot is taken.
     gate: Arc<RwLock<()>>,
-    /// Room for batches that wait.
-    waiting: Semaphore,
 }
 
 /// What became of a batch.
@@ -98,7 +92,7 @@ struct Checked {
 impl Door {
     /// A door that is open.
     pub fn new(options: DoorOptions) -> Self {
-        Self { options, gate: Arc::default(), waiting: Semaphore::new(WAITING / UNIT) }
+        Self { options, gate: Arc::default() }
     }
 
     /// Bounds on what is taken.
@@ -157,7 +151,7 @@ impl Door {
             durable_sequence: state.durable(),
             positions: state.positions(),
             max_shipment_bytes: self.options.limits.max_message_bytes as u32,
-            max_shipments_in_flight: (ALL_IN_FLIGHT / self.options.agents.count()).clamp(1, IN_FLIGHT) as u32,
+            max_shipments_in_flight: (ALL_IN_FLIGHT / self.options.agents.count()).clamp(2, IN_FLIGHT) as u32,
             known_agent,
         })
     }
@@ -186,12 +180,11 @@ impl Door {
         check_numbers(&batch).map_err(|(kind, text)| kind.status(text))?;
         let sender = sender(caller, &origin);
         let entry = self.options.agents.entry(&sender);
-        if let Some(durable) = known(&entry, &origin, &batch.digest).await {
+        // It is acknowledged whatever the limits are by now.
+        if let Some(durable) = entry.known(&origin, &batch.digest).await {
             return Ok(Taken { durable, rows: 0, duplicate: true });
         }
-        // Given back when the batch is durable, or refused.
-        let _waiting = self.wait_room(&entry, &origin, &batch)?;
-        let checked = self.check(&entry, batch).await?;
+        let checked = self.check(&entry, &origin, batch).await?;
         let (gate, state) = match self.admit(&entry, &origin, &checked.batch).await? {
             Admitted::Next(gate, state) => (gate, state),
             Admitted::Duplicate(durable) => return Ok(Taken { durable, rows: 0, duplicate: true }),
@@ -200,22 +193,6 @@ impl Door {
         // A caller that goes away must not leave a record that nobody applied.
         let journaled = tokio::spawn(async move { door.journal(gate, state, &entry, sender, checked).await });
         journaled.await.map_err(|error| Kind::Internal.status(error.to_string()))?
-    }
-
-    /// Takes note of a batch that may have to wait. When those that wait are many, only the next one of each sender may join them.
-    fn wait_room(
-        &self,
-        entry: &Entry,
-        origin: &Origin,
-        batch: &Batch,
-    ) -> Result<SemaphorePermit<'_>, Status> {
-        let units = (prost::Message::encoded_len(batch) / UNIT).clamp(1, WAITING / 2 / UNIT);
-        let is_open = entry.is_next(origin) || self.waiting.available_permits() >= WAITING / 2 / UNIT;
-        let permit = is_open.then(|| self.waiting.try_acquire_many(units as u32));
-        match permit {
-            Some(Ok(permit)) => Ok(permit),
-            _ => Err(Kind::Overloaded.status_after("more batches wait than may", DELAY)),
-        }
     }
 
     /// Refuses while the journal is full: waiting at the journal itself would hold up the snapshot that lets it be trimmed.
@@ -227,7 +204,7 @@ impl Door {
     }
 
     /// Waits for room, then reads the batch: what is journaled can be stored.
-    async fn check(&self, entry: &Entry, mut batch: Batch) -> Result<Checked, Status> {
+    async fn check(&self, entry: &Entry, origin: &Origin, mut batch: Batch) -> Result<Checked, Status> {
         let limits = &self.options.limits;
         self.check_journal()?;
         if batch.idempotency_key.len() > limits.max_key_bytes {
@@ -252,9 +229,9 @@ impl Door {
             return Err(refuse(&too_large()));
         }
         let room = async {
-            entry.turn(batch.origin.as_ref()).await;
+            entry.turn(origin).await;
             let room = self.options.processor.reserve(size, rows).await;
-            entry.has_room(batch.origin.as_ref());
+            entry.has_room(origin);
             room
         };
         let Ok(Some(room)) = tokio::time::timeout(PATIENCE, room).await else {
@@ -388,16 +365,6 @@ impl Door {
 enum Admitted {
     Next(OwnedRwLockReadGuard<()>, OwnedMutexGuard<Agent>),
     Duplicate(u64),
-}
-
-/// Up to where the sender's batches are durable, when this one is among them: it is acknowledged whatever the limits are by now.
-async fn known(entry: &Entry, origin: &Origin, digest: &Bytes) -> Option<u64> {
-    let (epoch, durable) = *entry.durable.borrow();
-    if origin.epoch == 0 || origin.epoch != epoch || origin.sequence > durable {
-        return None;
-    }
-    let state = entry.state.lock().await;
-    matches!(state.admit(origin, digest), Admission::Duplicate).then(|| state.durable())
 }
 
 /// Whose state a batch moves. A user and an agent of one name are two, and so are a client without numbers and an agent.

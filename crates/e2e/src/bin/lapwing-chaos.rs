@@ -19,6 +19,8 @@ use lapwing_e2e::{
     random::Random,
 };
 
+const USAGE: &str = "usage: lapwing-chaos [--short|--long] [--seed N] [--until-lines N] [--seconds N] [--results FILE] [--page FILE] NAME...";
+
 struct Args {
     form: Form,
     seed: u64,
@@ -35,6 +37,10 @@ fn main() -> Result<ExitCode> {
         && command == watchdog::COMMAND
     {
         watchdog::run(Duration::from_secs(seconds.parse()?));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if words.iter().any(|word| word == "--help") {
+        println!("{USAGE}");
         return Ok(ExitCode::SUCCESS);
     }
     let args = parse(words)?;
@@ -104,7 +110,7 @@ fn parse(words: Vec<String>) -> Result<Args> {
             "--seconds" => args.seconds = value()?.parse().context("--seconds takes a number")?,
             "--results" => args.results = Some(value()?.into()),
             "--page" => args.page = Some(value()?.into()),
-            option if option.starts_with('-') => bail!("{option} is not known"),
+            option if option.starts_with('-') => bail!("{option} is not known; {USAGE}"),
             _ => args.names.push(word),
         }
     }

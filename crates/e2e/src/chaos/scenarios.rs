@@ -66,7 +66,7 @@ impl Scenario {
 }
 
 /// How many of them need neither the rights of root nor a tool: fewer that ran mean that something is wrong with the machine or the run.
-pub const LEAST: usize = 29;
+pub const LEAST: usize = 30;
 
 /// All of them, in the order of the table.
 pub fn all() -> impl Iterator<Item = Scenario> {

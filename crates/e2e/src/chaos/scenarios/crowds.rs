@@ -8,12 +8,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lapwing::v1::{
-    Batch, IngestRequest, LogRecord, Rows, batch::Payload, ingest_service_client::IngestServiceClient,
-    log_record::Content,
+use lapwing::{
+    batch,
+    codec::Compressor,
+    limits::Limits,
+    v1::{
+        Batch, Codec, IngestRequest, LogRecord, Rows, batch::Payload,
+        ingest_service_client::IngestServiceClient, log_record::Content,
+    },
 };
 use lapwing_service::{
     client::{Address, channel},
+    clock::now,
     tls,
 };
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -33,12 +39,17 @@ pub(super) const ALL: &[Scenario] = &[
     )
     .reorders()
     .where_possible(|| needs("prlimit")),
+    Scenario::new("thousand-batches", "1,000 TLS clients send a batch of 200 KB each at the same moment, twice", batches)
+        .short()
+        .reorders(),
     Scenario::new("crowded-out", "hundreds of idle connections to a collector with 128 descriptors for 20 s", crowd)
         .where_possible(|| needs("prlimit")),
 ];
 
 /// File id of the lines that the clients type.
 const TYPED: u32 = 5_000;
+/// Lines of a full batch.
+const BATCH: u64 = 1_000;
 /// Within this time nearly all clients must have got through.
 const ALL_IN: Duration = Duration::from_secs(30);
 
@@ -56,19 +67,48 @@ fn reconnect(stage: &mut Stage) -> Result<()> {
             stage.kill(Collector)?;
             stage.start(Collector)?;
         }
-        let started = Instant::now();
-        let times = runtime.block_on(type_lines(&crowd, round * clients))?;
-        let in_time = times.iter().filter(|time| **time <= ALL_IN).count() as u64;
-        let last = times.iter().max().copied().unwrap_or_default();
-        stage.note(format!("{} clients are through after {last:?}", times.len()));
-        ensure!(
-            in_time * 100 >= clients * 95,
-            "only {in_time} of {clients} clients got through in {ALL_IN:?}"
-        );
-        ensure!(started.elapsed() < ALL_IN * 4, "the last client took {:?}", started.elapsed());
+        all_at_once(stage, &runtime, &crowd, round, 1)?;
     }
     stage.written(TYPED, clients * 2);
     stage.prove("clients", clients, clients);
+    Ok(())
+}
+
+fn batches(stage: &mut Stage) -> Result<()> {
+    stage.write(2, 20, Duration::from_millis(10))?;
+    let clients = stage.form.pick(200, 1_000);
+    let runtime = Runtime::new()?;
+    let crowd = runtime.block_on(async { connect(stage, clients) })?;
+    for round in 0..2 {
+        all_at_once(stage, &runtime, &crowd, round, BATCH)?;
+    }
+    stage.written(TYPED, clients * 2 * BATCH);
+    stage.prove("clients", clients, clients);
+    Ok(())
+}
+
+/// Each client sends a batch of so many lines, at the same moment.
+fn all_at_once(
+    stage: &mut Stage,
+    runtime: &Runtime,
+    crowd: &[Channel],
+    round: u64,
+    lines: u64,
+) -> Result<()> {
+    let clients = crowd.len() as u64;
+    let started = Instant::now();
+    let times = runtime.block_on(async {
+        let mut typing = JoinSet::new();
+        for (channel, n) in crowd.iter().cloned().zip(round * clients..) {
+            typing.spawn(type_lines(channel, n, lines));
+        }
+        typing.join_all().await.into_iter().collect::<Result<Vec<_>>>()
+    })?;
+    let in_time = times.iter().filter(|time| **time <= ALL_IN).count() as u64;
+    let last = times.iter().max().copied().unwrap_or_default();
+    stage.note(format!("{clients} clients are through after {last:?}"));
+    ensure!(in_time * 100 >= clients * 95, "only {in_time} of {clients} clients got through in {ALL_IN:?}");
+    ensure!(started.elapsed() < ALL_IN * 4, "the last client took {:?}", started.elapsed());
     Ok(())
 }
 
@@ -81,24 +121,24 @@ fn connect(stage: &Stage, clients: u64) -> Result<Vec<Channel>> {
     (0..clients).map(|_| Ok(channel(&address, Some(Arc::clone(&config)))?)).collect()
 }
 
-/// Each client types one line, at the same moment; gives how long each took.
-async fn type_lines(crowd: &[Channel], first: u64) -> Result<Vec<Duration>> {
-    let mut typing = JoinSet::new();
-    for (channel, n) in crowd.iter().cloned().zip(first..) {
-        typing.spawn(type_line(channel, n));
-    }
-    typing.join_all().await.into_iter().collect()
-}
-
-async fn type_line(channel: Channel, n: u64) -> Result<Duration> {
+/// Sends batch `n`, of so many lines, until it is taken; gives how long that took.
+async fn type_lines(channel: Channel, n: u64, lines: u64) -> Result<Duration> {
     let started = Instant::now();
-    let record = LogRecord { content: Some(Content::Body(line::line(TYPED, n))), ..LogRecord::default() };
-    let batch = Batch {
+    let record = |n| LogRecord { content: Some(Content::Body(line::line(TYPED, n))), ..LogRecord::default() };
+    let logs = (n * lines..(n + 1) * lines).map(record).collect();
+    let mut batch = Batch {
         // So that a try whose answer was lost is stored once.
         idempotency_key: format!("typed-{n}"),
-        payload: Some(Payload::Rows(Rows { logs: vec![record], ..Rows::default() })),
+        payload: Some(Payload::Rows(Rows { logs, ..Rows::default() })),
         ..Batch::default()
     };
+    if lines > 1
+        && let Some(columns) = batch::columns_of(&batch, now(), &Limits::default())?
+    {
+        // Columns, as agents send them, but in the size that they have before compression.
+        let packed = batch::pack(&columns, &mut Compressor::new(Codec::None, None))?;
+        batch.payload = Some(Payload::Packed(packed));
+    }
     let mut client = IngestServiceClient::new(channel);
     loop {
         let request = tokio_stream::once(IngestRequest { batch: Some(batch.clone()) });

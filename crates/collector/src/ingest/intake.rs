@@ -1,0 +1,366 @@
+//! Room for messages, taken before they are read.
+//!
+//! Five bytes before a gRPC message say how long it is. Until there is room for all of it no more of its stream is read, and the flow
+//! control of HTTP/2 holds the rest back with the sender. So each message of a crowd comes in once, in its turn; refused instead, they
+//! would all come again and again, and the collector would do nothing but read what it then refuses. A connection has room
+//! for one message before any has it for more, and those beyond the first have a half of it together: who has many under way keeps nobody
+//! out, and batches that came early do not keep out those that they wait for.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::http::Request;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use lapwing::status::Kind;
+use lapwing_service::serve::Peer;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep},
+};
+use tokio_util::sync::PollSemaphore;
+use tonic::server::NamedService;
+use tower::{BoxError, Service};
+
+/// Most bytes of messages in memory, each from its first byte until it is dealt with.
+pub(super) const BUDGET: usize = 16 << 20;
+/// Unit of it.
+const UNIT: usize = 1 << 10;
+/// Most time between two pieces of a message: whoever stops in the middle gives its room back.
+const STALL: Duration = Duration::from_secs(5);
+/// A flag, and the length (gRPC over HTTP/2, "Length-Prefixed-Message").
+const PREFIX: usize = 5;
+
+/// A gRPC service whose messages come in when there is room for them.
+#[derive(Debug, Clone)]
+pub struct Intake<S> {
+    inner: S,
+    room: Room,
+}
+
+#[derive(Debug, Clone)]
+struct Room {
+    all: Arc<Semaphore>,
+    /// The part of it for messages beyond the first of a connection.
+    beyond_first: Arc<Semaphore>,
+    /// Units of the largest message.
+    largest: usize,
+}
+
+impl Room {
+    fn new(units: usize, largest: usize) -> Self {
+        let semaphore = |units| Arc::new(Semaphore::new(units));
+        Self { all: semaphore(units), beyond_first: semaphore(units / 2), largest: largest.min(units / 2) }
+    }
+}
+
+impl<S> Intake<S> {
+    /// Before `inner`, which refuses messages of more than `largest` bytes.
+    pub fn new(inner: S, largest: usize) -> Self {
+        Self { inner, room: Room::new(BUDGET / UNIT, largest.div_ceil(UNIT)) }
+    }
+}
+
+impl<S: NamedService> NamedService for Intake<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, B> Service<Request<B>> for Intake<S>
+where
+    S: Service<Request<tonic::body::Body>>,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        let first = match request.extensions().get::<Peer>() {
+            Some(peer) => Arc::clone(&peer.turn),
+            None => Arc::new(Semaphore::new(1)),
+        };
+        let metered = |body| Metered::new(body, first, &self.room, STALL);
+        self.inner.call(request.map(|body| tonic::body::Body::new(metered(body))))
+    }
+}
+
+/// The messages of one request.
+struct Metered<B> {
+    body: B,
+    /// What came and is not handed on yet.
+    held: Bytes,
+    prefix: [u8; PREFIX],
+    /// How much of the prefix came.
+    seen: usize,
+    /// How much of the message is missing.
+    rest: usize,
+    /// Units that the message waits for.
+    wanted: u32,
+    largest: usize,
+    /// One permit for all of the connection.
+    first: PollSemaphore,
+    beyond_first: PollSemaphore,
+    room: PollSemaphore,
+    /// Of one of the first two, and of the room.
+    permits: [Option<OwnedSemaphorePermit>; 2],
+    /// Most time between two pieces of a message.
+    patience: Duration,
+    stall: Pin<Box<Sleep>>,
+}
+
+impl<B> Metered<B> {
+    fn new(body: B, first: Arc<Semaphore>, room: &Room, patience: Duration) -> Self {
+        Self {
+            body,
+            held: Bytes::new(),
+            prefix: [0; PREFIX],
+            seen: 0,
+            rest: 0,
+            wanted: 0,
+            largest: room.largest,
+            first: PollSemaphore::new(first),
+            beyond_first: PollSemaphore::new(Arc::clone(&room.beyond_first)),
+            room: PollSemaphore::new(Arc::clone(&room.all)),
+            permits: [None, None],
+            patience,
+            stall: Box::pin(sleep(patience)),
+        }
+    }
+
+    /// Waits for room for a message of `wanted` units.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.permits[0].is_none() {
+            let permit = match self.first.poll_acquire(cx) {
+                Poll::Ready(permit) => permit,
+                Poll::Pending => ready!(self.beyond_first.poll_acquire_many(cx, self.wanted)),
+            };
+            self.permits[0] = permit;
+            // A place in the other queue would be kept.
+            (self.first, self.beyond_first) = (self.first.clone(), self.beyond_first.clone());
+        }
+        self.permits[1] = ready!(self.room.poll_acquire_many(cx, self.wanted));
+        self.wanted = 0;
+        Poll::Ready(())
+    }
+
+    fn is_within_message(&self) -> bool {
+        self.seen > 0 && (self.seen < PREFIX || self.rest > 0)
+    }
+
+    /// The next piece of what is held: a part of the prefix, or of the message.
+    fn piece(&mut self) -> Bytes {
+        if self.seen == PREFIX {
+            let piece = self.held.split_to(self.rest.min(self.held.len()));
+            self.rest -= piece.len();
+            return piece;
+        }
+        let piece = self.held.split_to((PREFIX - self.seen).min(self.held.len()));
+        self.prefix[self.seen..][..piece.len()].copy_from_slice(&piece);
+        self.seen += piece.len();
+        if self.seen == PREFIX {
+            let [_, length @ ..] = self.prefix;
+            self.rest = u32::from_be_bytes(length) as usize;
+            self.wanted = self.rest.div_ceil(UNIT).min(self.largest) as u32;
+        }
+        piece
+    }
+
+    fn restart_clock(&mut self) {
+        self.stall.as_mut().reset(Instant::now() + self.patience);
+    }
+}
+
+impl<B> Body for Metered<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if !this.is_within_message() {
+            // Whoever asks for more has dealt with the message before.
+            this.seen = 0;
+            this.permits = [None, None];
+        }
+        loop {
+            if this.wanted > 0 {
+                ready!(this.poll_room(cx));
+                this.restart_clock();
+            }
+            if !this.held.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(this.piece()))));
+            }
+            let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending if this.is_within_message() => {
+                    ready!(this.stall.as_mut().poll(cx));
+                    let text = format!("the message stopped in its middle for {:?}", this.patience);
+                    return Poll::Ready(Some(Err(Box::new(Kind::Timeout.status(text)))));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            this.restart_clock();
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => this.held = data,
+                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::FutureExt;
+    use tokio::sync::mpsc;
+    use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
+    use tonic::Status;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    type Chunks = mpsc::UnboundedSender<Bytes>;
+
+    type Metered = super::Metered<axum::body::Body>;
+
+    fn metered(room: &Room) -> (Chunks, Metered) {
+        metered_of(&Arc::new(Semaphore::new(1)), room)
+    }
+
+    /// Of a connection.
+    fn metered_of(first: &Arc<Semaphore>, room: &Room) -> (Chunks, Metered) {
+        let (chunks, came) = mpsc::unbounded_channel();
+        let came = UnboundedReceiverStream::new(came).map(Ok::<Bytes, BoxError>);
+        let came = axum::body::Body::from_stream(came);
+        (chunks, Metered::new(came, Arc::clone(first), room, PATIENCE))
+    }
+
+    fn message(size: usize) -> Bytes {
+        let mut message = vec![0];
+        message.extend((size as u32).to_be_bytes());
+        message.extend((0..size).map(|at| at as u8));
+        message.into()
+    }
+
+    async fn next(body: &mut Metered) -> Option<Result<Bytes, Status>> {
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        Some(frame.map(|frame| frame.into_data().unwrap()).map_err(Status::from_error))
+    }
+
+    #[tokio::test]
+    async fn messages_pass_as_they_came_however_they_are_cut() {
+        let sent = [message(0), message(1), message(3_000), message(0), message(4_096)].concat();
+        for size in [1, 2, 4, 5, 6, 7, 1_000, 20_000] {
+            let room = Room::new(8, 4);
+            let (chunks, mut body) = metered(&room);
+            sent.chunks(size).for_each(|chunk| chunks.send(Bytes::copy_from_slice(chunk)).unwrap());
+            drop(chunks);
+            let mut passed = Vec::new();
+            while let Some(piece) = next(&mut body).await {
+                passed.extend(piece.unwrap());
+            }
+            assert_eq!(passed, sent, "in pieces of {size}");
+            drop(body);
+            assert_eq!(room.all.available_permits(), 8);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_waits_for_room_until_another_is_dealt_with() {
+        let room = Room::new(8, 4);
+        let _others = room.all.clone().acquire_many_owned(3).await.unwrap();
+        let ((first, mut a), (second, mut b)) = (metered(&room), metered(&room));
+        // Both messages of the first stream come in one piece.
+        first.send([message(3_000), message(1_000)].concat().into()).unwrap();
+        second.send(message(3_000)).unwrap();
+        assert_eq!(next(&mut a).await.unwrap().unwrap().len(), PREFIX);
+        assert_eq!(next(&mut a).await.unwrap().unwrap().len(), 3_000);
+        assert_eq!(room.all.available_permits(), 2, "held until more is asked for");
+        assert_eq!(next(&mut b).await.unwrap().unwrap().len(), PREFIX);
+        assert!(next(&mut b).now_or_never().is_none());
+        assert_eq!(next(&mut a).await.unwrap().unwrap().len(), PREFIX, "of the second message");
+        assert_eq!(next(&mut b).await.unwrap().unwrap().len(), 3_000);
+        drop(b);
+        assert_eq!(next(&mut a).await.unwrap().unwrap().len(), 1_000);
+        drop(a);
+        assert_eq!(room.all.available_permits(), 5);
+    }
+
+    #[tokio::test]
+    async fn more_messages_of_a_connection_share_a_half() {
+        let room = Room::new(8, 4);
+        let connection = Arc::new(Semaphore::new(1));
+        let (_senders, mut streams): (Vec<Chunks>, Vec<Metered>) = (0..4)
+            .map(|_| {
+                let (sender, stream) = metered_of(&connection, &room);
+                sender.send(message(2_048)).unwrap();
+                (sender, stream)
+            })
+            .unzip();
+        for stream in &mut streams {
+            next(stream).await.unwrap().unwrap();
+        }
+        let mut passed = |at: usize| next(&mut streams[at]).now_or_never().is_some();
+        assert!(passed(0) && passed(1) && passed(2));
+        assert!(!passed(3), "a half is taken by two of them, though there is room");
+        assert_eq!(room.all.available_permits(), 2);
+        let (sender, mut other) = metered(&room);
+        sender.send(message(2_048)).unwrap();
+        next(&mut other).await.unwrap().unwrap();
+        assert!(next(&mut other).now_or_never().is_some(), "another connection has room");
+        drop((other, streams.remove(0)));
+        assert!(next(&mut streams[2]).now_or_never().is_some(), "as the first one now");
+        assert_eq!(room.beyond_first.available_permits(), 0, "the two hold it; nobody queues for it");
+        drop(streams);
+        assert_eq!((room.all.available_permits(), room.beyond_first.available_permits()), (8, 4));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_large_takes_no_more_than_the_largest() {
+        let room = Room::new(8, 4);
+        let (chunks, mut body) = metered(&room);
+        chunks.send(message(100_000)).unwrap();
+        next(&mut body).await.unwrap().unwrap();
+        assert_eq!(next(&mut body).await.unwrap().unwrap().len(), 100_000);
+        assert_eq!(room.all.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn who_stops_in_the_middle_gives_room_back_and_who_is_idle_is_left_alone() {
+        let room = Room::new(8, 4);
+        let (chunks, mut body) = metered(&room);
+        chunks.send(message(2_000).slice(..1_000)).unwrap();
+        next(&mut body).await.unwrap().unwrap();
+        assert_eq!(next(&mut body).await.unwrap().unwrap().len(), 1_000 - PREFIX);
+        let status = next(&mut body).await.unwrap().unwrap_err();
+        assert_eq!(Kind::of(&status), Kind::Timeout, "{status}");
+        assert!(status.message().contains("50ms"), "{status}");
+        let (_chunks, mut idle) = metered(&room);
+        assert!(tokio::time::timeout(PATIENCE * 4, next(&mut idle)).await.is_err());
+    }
+}
