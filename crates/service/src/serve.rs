@@ -38,12 +38,16 @@ const HEADERS: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 /// Most streams of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 64;
-/// Most bytes of a stream, and twice that of its connection, that nobody has read yet. With a quarter of it agents that have one batch
-/// under way fell far behind those that have four.
+/// Most bytes of a stream that nobody has read yet. With a quarter of it agents that have one batch under way fell far behind those that
+/// have four.
 const WINDOW: u32 = 256 << 10;
 /// With more connections than this each new one has less: the unread bytes of a thousand must fit into memory.
 const WIDE: usize = 64;
 const NARROW_WINDOW: u32 = 32 << 10;
+/// Windows of a connection: the four shipments of an agent that are not read do not hold up what is.
+const WINDOWS: u32 = 5;
+/// A frame is handed on as a whole, and makes room in the window for another.
+const MAX_FRAME_BYTES: u32 = 32 << 10;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -164,9 +168,9 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .max_frame_size(window)
+        .max_frame_size(MAX_FRAME_BYTES)
         .initial_stream_window_size(window)
-        .initial_connection_window_size(2 * window)
+        .initial_connection_window_size(WINDOWS * window)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
     let address = peer.address;

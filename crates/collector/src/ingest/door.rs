@@ -23,10 +23,11 @@ use lapwing_store::{
     Table,
     rows::{self, About},
 };
-use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::intake;
 use crate::{
     access::Caller,
     agents::{Agents, Entry},
@@ -38,6 +39,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a caller is asked to stay away.
 const DELAY: Duration = Duration::from_millis(500);
+/// Most bytes of batches that came before their turn. What is left is for those that they wait for.
+const EARLY: usize = intake::BUDGET / 4 * 3;
+/// Unit of it.
+const UNIT: usize = 1 << 10;
 /// Most shipments of one agent at a time ...
 const IN_FLIGHT: usize = 4;
 /// ... and of all agents together, but two for each, since one alone misses its turn between an answer and the next batch.
@@ -68,6 +73,8 @@ pub struct Door {
     options: DoorOptions,
     /// Held for reading while a record is appended and applied, for writing while a snapshot is taken.
     gate: Arc<RwLock<()>>,
+    /// Room for batches that came before their turn.
+    early: Semaphore,
 }
 
 /// What became of a batch.
@@ -92,7 +99,7 @@ struct Checked {
 impl Door {
     /// A door that is open.
     pub fn new(options: DoorOptions) -> Self {
-        Self { options, gate: Arc::default() }
+        Self { options, gate: Arc::default(), early: Semaphore::new(EARLY / UNIT) }
     }
 
     /// Bounds on what is taken.
@@ -184,6 +191,8 @@ impl Door {
         if let Some(durable) = entry.known(&origin, &batch.digest).await {
             return Ok(Taken { durable, rows: 0, duplicate: true });
         }
+        // Given back when the batch is durable, or refused.
+        let _early = self.early_room(&entry, &origin, &batch)?;
         let checked = self.check(&entry, &origin, batch).await?;
         let (gate, state) = match self.admit(&entry, &origin, &checked.batch).await? {
             Admitted::Next(gate, state) => (gate, state),
@@ -193,6 +202,21 @@ impl Door {
         // A caller that goes away must not leave a record that nobody applied.
         let journaled = tokio::spawn(async move { door.journal(gate, state, &entry, sender, checked).await });
         journaled.await.map_err(|error| Kind::Internal.status(error.to_string()))?
+    }
+
+    /// Room for a batch, when it is not the next one of its sender.
+    fn early_room(
+        &self,
+        entry: &Entry,
+        origin: &Origin,
+        batch: &Batch,
+    ) -> Result<Option<SemaphorePermit<'_>>, Status> {
+        if entry.is_next(origin) {
+            return Ok(None);
+        }
+        let units = prost::Message::encoded_len(batch).min(EARLY).div_ceil(UNIT);
+        let permit = self.early.try_acquire_many(units as u32);
+        permit.map(Some).map_err(|_| Kind::Overloaded.status_after("more batches wait than may", DELAY))
     }
 
     /// Refuses while the journal is full: waiting at the journal itself would hold up the snapshot that lets it be trimmed.

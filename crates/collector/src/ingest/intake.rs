@@ -1,10 +1,10 @@
-//! Room for messages, taken before they are read.
+//! Room for batches, taken before they are read.
 //!
 //! Five bytes before a gRPC message say how long it is. Until there is room for all of it no more of its stream is read, and the flow
 //! control of HTTP/2 holds the rest back with the sender. So each message of a crowd comes in once, in its turn; refused instead, they
-//! would all come again and again, and the collector would do nothing but read what it then refuses. A connection has room
-//! for one message before any has it for more, and those beyond the first have a half of it together: who has many under way keeps nobody
-//! out, and batches that came early do not keep out those that they wait for.
+//! would all come again and again, and the collector would do little but read what it then refuses.
+//!
+//! Messages beyond the first of each connection share a half of the room: who has many under way keeps nobody out.
 
 use std::{
     pin::Pin,
@@ -15,27 +15,47 @@ use std::{
 
 use axum::http::Request;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use lapwing::status::Kind;
 use lapwing_service::serve::Peer;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, sleep},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep, timeout},
 };
-use tokio_util::sync::PollSemaphore;
-use tonic::server::NamedService;
+use tonic::{Status, server::NamedService};
 use tower::{BoxError, Service};
 
-/// Most bytes of messages in memory, each from its first byte until it is dealt with.
+/// Most bytes of messages in memory, each from when it has room until it is dealt with.
 pub(super) const BUDGET: usize = 16 << 20;
 /// Unit of it.
 const UNIT: usize = 1 << 10;
-/// Most time between two pieces of a message: whoever stops in the middle gives its room back.
-const STALL: Duration = Duration::from_secs(5);
+/// The one method whose messages are large, and that sees who calls before it reads.
+const METHOD: &str = "Ingest";
+const PATIENCE: Patience = Patience {
+    room: Duration::from_secs(15),
+    piece: Duration::from_secs(5),
+    message: Duration::from_secs(10),
+};
+/// Beside it a message may take so long for each unit: 64 KiB/s.
+const PER_UNIT: Duration = Duration::from_micros(15_625);
+/// How long a caller that found no room is asked to stay away.
+const DELAY: Duration = Duration::from_millis(500);
 /// A flag, and the length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX: usize = 5;
 
-/// A gRPC service whose messages come in when there is room for them.
+/// How long is waited, at most.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For room.
+    room: Duration,
+    /// For the next piece of a message: who stops in the middle gives its room back.
+    piece: Duration,
+    /// For a message that has room.
+    message: Duration,
+}
+
+/// A gRPC service whose batches come in when there is room for them.
 #[derive(Debug, Clone)]
 pub struct Intake<S> {
     inner: S,
@@ -56,7 +76,20 @@ impl Room {
         let semaphore = |units| Arc::new(Semaphore::new(units));
         Self { all: semaphore(units), beyond_first: semaphore(units / 2), largest: largest.min(units / 2) }
     }
+
+    /// Waits for room for a message of so many units, on the connection whose permit is `first`.
+    async fn take(self, first: Arc<Semaphore>, units: u32) -> Result<Permits, AcquireError> {
+        let pass = tokio::select! {
+            biased;
+            pass = first.acquire_owned() => pass,
+            pass = self.beyond_first.acquire_many_owned(units) => pass,
+        };
+        Ok([pass?, self.all.acquire_many_owned(units).await?])
+    }
 }
+
+/// To come in, and of the room.
+type Permits = [OwnedSemaphorePermit; 2];
 
 impl<S> Intake<S> {
     /// Before `inner`, which refuses messages of more than `largest` bytes.
@@ -83,11 +116,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> S::Future {
+        if request.uri().path().rsplit('/').next() != Some(METHOD) {
+            return self.inner.call(request.map(tonic::body::Body::new));
+        }
         let first = match request.extensions().get::<Peer>() {
             Some(peer) => Arc::clone(&peer.turn),
             None => Arc::new(Semaphore::new(1)),
         };
-        let metered = |body| Metered::new(body, first, &self.room, STALL);
+        let metered = |body| Metered::new(body, first, self.room.clone(), PATIENCE);
         self.inner.call(request.map(|body| tonic::body::Body::new(metered(body))))
     }
 }
@@ -102,53 +138,33 @@ struct Metered<B> {
     seen: usize,
     /// How much of the message is missing.
     rest: usize,
-    /// Units that the message waits for.
-    wanted: u32,
-    largest: usize,
     /// One permit for all of the connection.
-    first: PollSemaphore,
-    beyond_first: PollSemaphore,
-    room: PollSemaphore,
-    /// Of one of the first two, and of the room.
-    permits: [Option<OwnedSemaphorePermit>; 2],
-    /// Most time between two pieces of a message.
-    patience: Duration,
+    first: Arc<Semaphore>,
+    room: Room,
+    waiting: Option<BoxFuture<'static, Result<Permits, Status>>>,
+    permits: Option<Permits>,
+    patience: Patience,
+    /// When the message must be there.
+    until: Instant,
     stall: Pin<Box<Sleep>>,
 }
 
 impl<B> Metered<B> {
-    fn new(body: B, first: Arc<Semaphore>, room: &Room, patience: Duration) -> Self {
+    fn new(body: B, first: Arc<Semaphore>, room: Room, patience: Patience) -> Self {
         Self {
             body,
             held: Bytes::new(),
             prefix: [0; PREFIX],
             seen: 0,
             rest: 0,
-            wanted: 0,
-            largest: room.largest,
-            first: PollSemaphore::new(first),
-            beyond_first: PollSemaphore::new(Arc::clone(&room.beyond_first)),
-            room: PollSemaphore::new(Arc::clone(&room.all)),
-            permits: [None, None],
+            first,
+            room,
+            waiting: None,
+            permits: None,
             patience,
-            stall: Box::pin(sleep(patience)),
+            until: Instant::now(),
+            stall: Box::pin(sleep(patience.piece)),
         }
-    }
-
-    /// Waits for room for a message of `wanted` units.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.permits[0].is_none() {
-            let permit = match self.first.poll_acquire(cx) {
-                Poll::Ready(permit) => permit,
-                Poll::Pending => ready!(self.beyond_first.poll_acquire_many(cx, self.wanted)),
-            };
-            self.permits[0] = permit;
-            // A place in the other queue would be kept.
-            (self.first, self.beyond_first) = (self.first.clone(), self.beyond_first.clone());
-        }
-        self.permits[1] = ready!(self.room.poll_acquire_many(cx, self.wanted));
-        self.wanted = 0;
-        Poll::Ready(())
     }
 
     fn is_within_message(&self) -> bool {
@@ -168,13 +184,32 @@ impl<B> Metered<B> {
         if self.seen == PREFIX {
             let [_, length @ ..] = self.prefix;
             self.rest = u32::from_be_bytes(length) as usize;
-            self.wanted = self.rest.div_ceil(UNIT).min(self.largest) as u32;
+            self.ask_for_room();
         }
         piece
     }
 
+    fn units(&self) -> u32 {
+        self.rest.div_ceil(UNIT).min(self.room.largest) as u32
+    }
+
+    fn ask_for_room(&mut self) {
+        if self.rest == 0 {
+            return;
+        }
+        let permits = self.room.clone().take(Arc::clone(&self.first), self.units());
+        let patience = self.patience.room;
+        self.waiting = Some(Box::pin(async move {
+            match timeout(patience, permits).await {
+                Ok(permits) => permits.map_err(|error| Kind::Internal.status(error.to_string())),
+                Err(_) => Err(Kind::Overloaded.status_after("too many batches come at once", DELAY)),
+            }
+        }));
+    }
+
     fn restart_clock(&mut self) {
-        self.stall.as_mut().reset(Instant::now() + self.patience);
+        let next = Instant::now() + self.patience.piece;
+        self.stall.as_mut().reset(if self.permits.is_some() { next.min(self.until) } else { next });
     }
 }
 
@@ -193,11 +228,14 @@ where
         if !this.is_within_message() {
             // Whoever asks for more has dealt with the message before.
             this.seen = 0;
-            this.permits = [None, None];
+            this.permits = None;
         }
         loop {
-            if this.wanted > 0 {
-                ready!(this.poll_room(cx));
+            if let Some(waiting) = &mut this.waiting {
+                let permits = ready!(waiting.as_mut().poll(cx));
+                this.waiting = None;
+                this.permits = Some(permits?);
+                this.until = Instant::now() + this.patience.message + PER_UNIT * this.units();
                 this.restart_clock();
             }
             if !this.held.is_empty() {
@@ -207,7 +245,7 @@ where
                 Poll::Ready(frame) => frame,
                 Poll::Pending if this.is_within_message() => {
                     ready!(this.stall.as_mut().poll(cx));
-                    let text = format!("the message stopped in its middle for {:?}", this.patience);
+                    let text = "the message stopped in its middle, or is too slow";
                     return Poll::Ready(Some(Err(Box::new(Kind::Timeout.status(text)))));
                 }
                 Poll::Pending => return Poll::Pending,
@@ -238,11 +276,11 @@ mod tests {
     use futures::FutureExt;
     use tokio::sync::mpsc;
     use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
-    use tonic::Status;
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(50);
+    const SOON: Duration = Duration::from_millis(50);
+    const PATIENCE: Patience = Patience { room: SOON, piece: SOON, message: Duration::from_millis(150) };
 
     type Chunks = mpsc::UnboundedSender<Bytes>;
 
@@ -257,7 +295,7 @@ mod tests {
         let (chunks, came) = mpsc::unbounded_channel();
         let came = UnboundedReceiverStream::new(came).map(Ok::<Bytes, BoxError>);
         let came = axum::body::Body::from_stream(came);
-        (chunks, Metered::new(came, Arc::clone(first), room, PATIENCE))
+        (chunks, Metered::new(came, Arc::clone(first), room.clone(), PATIENCE))
     }
 
     fn message(size: usize) -> Bytes {
@@ -359,8 +397,42 @@ mod tests {
         assert_eq!(next(&mut body).await.unwrap().unwrap().len(), 1_000 - PREFIX);
         let status = next(&mut body).await.unwrap().unwrap_err();
         assert_eq!(Kind::of(&status), Kind::Timeout, "{status}");
-        assert!(status.message().contains("50ms"), "{status}");
         let (_chunks, mut idle) = metered(&room);
-        assert!(tokio::time::timeout(PATIENCE * 4, next(&mut idle)).await.is_err());
+        assert!(tokio::time::timeout(SOON * 4, next(&mut idle)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_trickles_gives_room_back_too() {
+        let room = Room::new(8, 4);
+        let (chunks, mut body) = metered(&room);
+        chunks.send(message(2_000).slice(..PREFIX)).unwrap();
+        let trickle = async {
+            loop {
+                chunks.send(Bytes::from_static(b"x")).unwrap();
+                sleep(SOON / 5).await;
+            }
+        };
+        let ended = async {
+            loop {
+                if let Err(status) = next(&mut body).await.unwrap() {
+                    return status;
+                }
+            }
+        };
+        let status = tokio::select! { status = ended => status, () = trickle => unreachable!() };
+        assert_eq!(Kind::of(&status), Kind::Timeout, "{status}");
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_room_is_told_and_leaves_the_queue() {
+        let room = Room::new(8, 4);
+        let taken = room.all.clone().acquire_many_owned(8).await.unwrap();
+        let (chunks, mut body) = metered(&room);
+        chunks.send(message(1_000)).unwrap();
+        next(&mut body).await.unwrap().unwrap();
+        let status = next(&mut body).await.unwrap().unwrap_err();
+        assert_eq!(Kind::of(&status), Kind::Overloaded, "{status}");
+        drop(taken);
+        assert_eq!(room.all.available_permits(), 8);
     }
 }
