@@ -7,6 +7,7 @@
 
 pub mod access_log;
 pub mod chaos;
+pub mod client;
 pub mod http;
 pub mod ledger;
 pub mod line;

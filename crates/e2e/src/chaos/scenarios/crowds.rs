@@ -2,33 +2,19 @@
 
 use std::{
     net::TcpStream,
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
-use lapwing::{
-    batch,
-    codec::Compressor,
-    limits::Limits,
-    v1::{
-        Batch, Codec, IngestRequest, LogRecord, Rows, batch::Payload,
-        ingest_service_client::IngestServiceClient, log_record::Content,
-    },
-};
-use lapwing_service::{
-    client::{Address, channel},
-    clock::now,
-    tls,
-};
+use anyhow::{Result, ensure};
+use lapwing::v1::{IngestRequest, ingest_service_client::IngestServiceClient};
 use tokio::{runtime::Runtime, task::JoinSet};
 use tonic::transport::Channel;
 
 use super::{Scenario, needs};
 use crate::{
     chaos::{Stage, stage::Program::Collector},
-    line,
+    client,
 };
 
 pub(super) const ALL: &[Scenario] = &[
@@ -61,7 +47,8 @@ fn reconnect(stage: &mut Stage) -> Result<()> {
     stage.write(2, 20, Duration::from_millis(10))?;
     let clients = stage.form.pick(200, 1_000);
     let runtime = Runtime::new()?;
-    let crowd = runtime.block_on(async { connect(stage, clients) })?;
+    let crowd = runtime
+        .block_on(async { (0..clients).map(|_| client::connect(&stage.rig)).collect::<Result<Vec<_>>>() })?;
     for round in 0..2 {
         if round > 0 {
             stage.kill(Collector)?;
@@ -78,7 +65,8 @@ fn batches(stage: &mut Stage) -> Result<()> {
     stage.write(2, 20, Duration::from_millis(10))?;
     let clients = stage.form.pick(200, 1_000);
     let runtime = Runtime::new()?;
-    let crowd = runtime.block_on(async { connect(stage, clients) })?;
+    let crowd = runtime
+        .block_on(async { (0..clients).map(|_| client::connect(&stage.rig)).collect::<Result<Vec<_>>>() })?;
     for round in 0..2 {
         all_at_once(stage, &runtime, &crowd, round, BATCH)?;
     }
@@ -112,33 +100,15 @@ fn all_at_once(
     Ok(())
 }
 
-/// A channel for each client; it connects when it is first used.
-fn connect(stage: &Stage, clients: u64) -> Result<Vec<Channel>> {
-    let (host, port) = stage.rig.grpc.rsplit_once(':').context("no port")?;
-    let address = Address { host: host.to_owned(), port: port.parse()?, tls: true };
-    let cert = |name: &str| stage.rig.root().join("certs").join(name);
-    let config = tls::client(&cert("ca.pem"), Some((&cert("user-me.pem"), &cert("user-me.key"))))?;
-    (0..clients).map(|_| Ok(channel(&address, Some(Arc::clone(&config)))?)).collect()
-}
-
 /// Sends batch `n`, of so many lines, until it is taken; gives how long that took.
 async fn type_lines(channel: Channel, n: u64, lines: u64) -> Result<Duration> {
     let started = Instant::now();
-    let record = |n| LogRecord { content: Some(Content::Body(line::line(TYPED, n))), ..LogRecord::default() };
-    let logs = (n * lines..(n + 1) * lines).map(record).collect();
-    let mut batch = Batch {
-        // So that a try whose answer was lost is stored once.
-        idempotency_key: format!("typed-{n}"),
-        payload: Some(Payload::Rows(Rows { logs, ..Rows::default() })),
-        ..Batch::default()
+    let lines = n * lines..(n + 1) * lines;
+    let batch = if lines.end - lines.start == 1 {
+        client::typed(TYPED, lines)
+    } else {
+        client::packed(TYPED, lines)?
     };
-    if lines > 1
-        && let Some(columns) = batch::columns_of(&batch, now(), &Limits::default())?
-    {
-        // Columns, as agents send them, but in the size that they have before compression.
-        let packed = batch::pack(&columns, &mut Compressor::new(Codec::None, None))?;
-        batch.payload = Some(Payload::Packed(packed));
-    }
     let mut client = IngestServiceClient::new(channel);
     loop {
         let request = tokio_stream::once(IngestRequest { batch: Some(batch.clone()) });
