@@ -3,7 +3,7 @@
 //! ```text
 //! concurrency limit ─► retry ─► timeout ─► one Ingest call
 //! ```
-//! A retry sends the same bytes again. How long it waits is jittered and doubles up to ten seconds; a collector that asks for a
+//! A retry sends the same bytes again. How long it waits is jittered and doubles up to five seconds; a collector that asks for a
 //! delay gets it. A refusal that would come again (`lapwing::status`) is handed back.
 
 mod ingest;

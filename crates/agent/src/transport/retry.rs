@@ -20,8 +20,8 @@ use crate::counters::Counters;
 
 /// First pause; it doubles with each further try.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause of our own choice.
-pub(super) const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// Longest pause of our own choice: with it, and a new connection, lines are there again within ten seconds of the end of a fault.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause that a collector may ask for.
 const MAX_ASKED: Duration = Duration::from_secs(60);
 /// Time between two lines about the same trouble.
