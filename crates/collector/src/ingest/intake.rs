@@ -255,6 +255,11 @@ where
                 Some(Ok(Ok(data))) => this.held = data,
                 Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None if this.is_within_message() => {
+                    // It is no word on the batch: it may come whole the next time.
+                    let text = "the stream ended in the middle of a message";
+                    return Poll::Ready(Some(Err(Box::new(Kind::Corrupted.status(text)))));
+                }
                 None => return Poll::Ready(None),
             }
         }
@@ -421,6 +426,21 @@ mod tests {
         };
         let status = tokio::select! { status = ended => status, () = trickle => unreachable!() };
         assert_eq!(Kind::of(&status), Kind::Timeout, "{status}");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_ends_early_is_told() {
+        for came in [1, PREFIX, 1_000] {
+            let (chunks, mut body) = metered(&Room::new(8, 4));
+            chunks.send(message(2_000).slice(..came)).unwrap();
+            drop(chunks);
+            let ended = loop {
+                if let Err(status) = next(&mut body).await.unwrap() {
+                    break status;
+                }
+            };
+            assert_eq!(Kind::of(&ended), Kind::Corrupted, "{came} bytes: {ended}");
+        }
     }
 
     #[tokio::test]
