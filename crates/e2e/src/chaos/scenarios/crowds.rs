@@ -44,33 +44,27 @@ fn reconnect(stage: &mut Stage) -> Result<()> {
     stage.stop(Collector)?;
     stage.rig.collector.start_by(&["prlimit", "--nofile=1024:20000"]);
     stage.start(Collector)?;
-    stage.write(2, 20, Duration::from_millis(10))?;
-    let clients = stage.form.pick(200, 1_000);
-    let runtime = Runtime::new()?;
-    let crowd = runtime
-        .block_on(async { (0..clients).map(|_| client::connect(&stage.rig)).collect::<Result<Vec<_>>>() })?;
-    for round in 0..2 {
-        if round > 0 {
-            stage.kill(Collector)?;
-            stage.start(Collector)?;
-        }
-        all_at_once(stage, &runtime, &crowd, round, 1)?;
-    }
-    stage.written(TYPED, clients * 2);
-    stage.prove("clients", clients, clients);
-    Ok(())
+    twice(stage, 1, |stage| {
+        stage.kill(Collector)?;
+        stage.start(Collector)
+    })
 }
 
 fn batches(stage: &mut Stage) -> Result<()> {
+    twice(stage, BATCH, |_| Ok(()))
+}
+
+/// All clients send so many lines at once, two times, with something between.
+fn twice(stage: &mut Stage, lines: u64, between: fn(&mut Stage) -> Result<()>) -> Result<()> {
     stage.write(2, 20, Duration::from_millis(10))?;
     let clients = stage.form.pick(200, 1_000);
     let runtime = Runtime::new()?;
     let crowd = runtime
         .block_on(async { (0..clients).map(|_| client::connect(&stage.rig)).collect::<Result<Vec<_>>>() })?;
-    for round in 0..2 {
-        all_at_once(stage, &runtime, &crowd, round, BATCH)?;
-    }
-    stage.written(TYPED, clients * 2 * BATCH);
+    all_at_once(stage, &runtime, &crowd, 0, lines)?;
+    between(stage)?;
+    all_at_once(stage, &runtime, &crowd, 1, lines)?;
+    stage.written(TYPED, clients * 2 * lines);
     stage.prove("clients", clients, clients);
     Ok(())
 }
