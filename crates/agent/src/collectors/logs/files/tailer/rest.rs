@@ -2,33 +2,30 @@
 
 use std::{collections::HashSet, path::PathBuf, time::Instant};
 
-use super::{Closed, Found, Held, Run, find_in_directory};
+use super::{
+    TailLoop,
+    held::{FileHeld, Found, find_in_directory},
+    turn::Closed,
+};
 
-/// Descriptors left to the rest of the agent.
-const SPARE_DESCRIPTORS: u64 = 32;
-
-/// Most files to hold open, by the limit of descriptors.
-pub(super) fn max_files() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX).max(8)
-}
-
-impl Run {
+impl TailLoop {
     /// Opens files for which there was no descriptor, in the place of those that are read to their end; when there are none, of those that
     /// did not grow for longest.
     pub(super) fn take_turns(&mut self, waiting: Vec<(String, PathBuf)>) -> Result<(), Closed> {
         if waiting.is_empty() {
             return Ok(());
         }
-        if !std::mem::replace(&mut self.told_of_turns, true) {
+
+        if !std::mem::replace(&mut self.files.told_of_turns, true) {
             self.counters.file_errors.add(1);
-            let limit = self.max_files;
+            let limit = self.files.max_open;
             tracing::warn!(
                 "there are descriptors for {limit} files only: files are read in turns; raise the limit of open files (LimitNOFILE=)"
             );
         }
-        let mut places: Vec<(bool, Instant, String)> =
-            self.files.iter().map(|(key, file)| (file.has_more(), file.grew, key.clone())).collect();
+
+        let places = self.files.open.iter().map(|(key, file)| (file.has_more(), file.grew, key.clone()));
+        let mut places: Vec<(bool, Instant, String)> = places.collect();
         places.sort();
         for ((_, _, place), (key, path)) in places.into_iter().zip(waiting) {
             self.rest(&place);
@@ -39,20 +36,19 @@ impl Run {
 
     /// Gives up a descriptor; the file goes on from here at its next turn.
     fn rest(&mut self, key: &str) {
-        self.hot.retain(|hot| hot != key);
-        self.unwatched.remove(key);
         let Some(file) = self.files.remove(key) else { return };
-        self.held.extend(Held::new(file.position(false)).map(|held| (held.key.clone(), held)));
-        self.resting.insert(key.to_owned());
+        self.held.extend(FileHeld::new(file.position(false)).map(|held| (held.key.clone(), held)));
+        self.files.resting.insert(key.to_owned());
     }
 
     /// Files that lost their name while they rested are read to their end under the new one.
     pub(super) fn find_resting(&mut self, present: &HashSet<String>) -> Result<(), Closed> {
-        self.resting.retain(|key| self.held.contains_key(key));
-        let lost: Vec<String> = self.resting.iter().filter(|key| !present.contains(*key)).cloned().collect();
+        self.files.resting.retain(|key| self.held.contains_key(key));
+        let resting = self.files.resting.iter();
+        let lost: Vec<String> = resting.filter(|key| !present.contains(*key)).cloned().collect();
         for key in lost {
             match self.held.get(&key).map(find_in_directory) {
-                Some(Found::At(path)) if self.files.len() < self.max_files => self.open(&key, &path, true)?,
+                Some(Found::At(path)) if self.files.has_room() => self.open(&key, &path, true)?,
                 Some(Found::Gone) => self.forget(&key)?,
                 _ => {}
             }
