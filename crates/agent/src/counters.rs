@@ -19,6 +19,12 @@ pub struct Counters {
     pub files_truncated: Count,
     /// Files that could not be opened or read.
     pub file_errors: Count,
+    /// Links that were not followed because anybody may have planted them.
+    pub links_refused: Count,
+    /// Patterns that match no file.
+    pub patterns_unmatched: Count,
+    /// Paths that do not answer: network mounts that are gone.
+    pub folders_hung: Count,
     /// Files held open.
     pub files_open: Count,
     /// Metric points observed.
@@ -111,6 +117,21 @@ impl Counters {
             "lapwing_agent_file_errors_total",
             "Files that could not be opened or read.",
             self.file_errors.get(),
+        );
+        page.counter(
+            "lapwing_agent_links_refused_total",
+            "Links that were not followed because anybody may have planted them.",
+            self.links_refused.get(),
+        );
+        page.gauge(
+            "lapwing_agent_patterns_unmatched",
+            "Patterns of [collectors.logs] files that match no file.",
+            self.patterns_unmatched.get() as f64,
+        );
+        page.gauge(
+            "lapwing_agent_paths_hung",
+            "Paths that do not answer, left out until they do.",
+            self.folders_hung.get() as f64,
         );
         page.gauge("lapwing_agent_files_open", "Files held open.", self.files_open.get() as f64);
         page.gauge(

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
     };
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if args.check {
+        let lines = config.files.iter().flat_map(|files| files.globs.check());
+        lines.for_each(|line| tracing::warn!("[collectors.logs] files: {line}"));
         return ExitCode::SUCCESS;
     }
     match run(config) {

@@ -1,15 +1,53 @@
-//! Finding files by glob.
+//! Finding files: a thread of its own walks the directories that patterns lead into, and watches them.
+//!
+//! - **Names are bytes.** Any name is matched, and read or reported.
+//! - **A walk ends**, whatever links lead back; excluded trees and those that no pattern leads into are not entered; each directory is listed once.
+//! - **A new file** is found by an event at once, and by the next walk when no event came: walks begin at least once in the rescan interval.
+//! - **Nobody waits for a walk.** A step that does not answer for [`DEADLINE`] (a network mount that is gone) is reported and left out until it
+//!   does; the thread that hangs there is given up for another.
+//! - **Links** are followed as the kernel's `protected_symlinks` and `protected_hardlinks` would (docs/security.md).
 
-use std::path::{Path, PathBuf};
+mod entry;
+mod folders;
+mod name;
+mod pattern;
+mod progress;
+mod route;
+mod search;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod worker;
 
-use glob::{MatchOptions, Pattern};
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender, SyncSender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
-/// Endings of files that hold compressed bytes and not lines.
-const COMPRESSED: [&str; 6] = ["gz", "zst", "xz", "bz2", "lz4", "zip"];
+pub use self::pattern::Pattern;
+pub(super) use self::search::{Found, Wanted};
+use self::{
+    progress::Progress,
+    route::Routes,
+    worker::{Out, Worker},
+};
+use super::{FilesConfig, identity::About, names, watch::Waker};
+use crate::counters::Counters;
 
-/// `*` stops at `/`, and hidden files match only a pattern that names them, as in a shell.
-const OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+/// Longest time that a look at one directory or name may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Threads given up at file systems that hang, from which on nothing new is looked for until one answers.
+const MAX_HUNG: usize = 16;
+/// News that wait for the reader.
+const QUEUE: usize = 16;
 
 /// What to read and what not.
 #[derive(Debug, Clone, Default)]
@@ -20,93 +58,265 @@ pub struct Globs {
     pub exclude: Vec<Pattern>,
 }
 
+/// A file that is to be read.
+#[derive(Debug)]
+pub(super) struct FoundFile {
+    pub(super) path: PathBuf,
+    pub(super) about: About,
+    /// Its path without links, when its name is a link.
+    pub(super) target: Option<PathBuf>,
+}
+
+/// What the reader is told.
+#[derive(Debug)]
+pub(super) enum News {
+    /// These are there.
+    Files(Vec<FoundFile>),
+    /// A walk came to its end: what it did not find is gone, except below what it could not look at.
+    Walked { left_out: Vec<PathBuf> },
+    /// Where files are that were searched for.
+    Located(Vec<(String, Found)>),
+}
+
+/// The thread that finds files, as the reader sees it.
+#[derive(Debug)]
+pub(super) struct Discovery {
+    globs: Globs,
+    routes: Arc<Routes>,
+    interval: Duration,
+    deadline: Duration,
+    worker: Handle,
+    /// Threads that were given up, and where they hang.
+    hung: Vec<(PathBuf, JoinHandle<()>)>,
+    generation: u64,
+    news: Receiver<(u64, News)>,
+    to_reader: SyncSender<(u64, News)>,
+    reader: Waker,
+    counters: Arc<Counters>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+struct Handle {
+    thread: JoinHandle<()>,
+    progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    requests: Sender<Vec<Wanted>>,
+}
+
 /// Checks patterns; `problem` is told of each that is wrong.
 pub(super) fn patterns(globs: &[String], problem: impl Fn(String)) -> Vec<Pattern> {
-    let mut patterns = Vec::with_capacity(globs.len());
-    for glob in globs {
-        if !glob.starts_with('/') {
-            problem(format!("expected an absolute path or glob, got {glob:?}"));
-            continue;
-        }
-        match Pattern::new(glob) {
-            Ok(pattern) => patterns.push(pattern),
-            Err(error) => {
-                problem(format!("{glob:?} is not a glob: {} at character {}", error.msg, error.pos))
-            }
-        }
-    }
-    patterns
+    globs.iter().filter_map(|glob| Pattern::parse(glob).map_err(&problem).ok()).collect()
 }
 
 impl Globs {
     /// Whether a file of this name is to be read.
     pub fn matches(&self, path: &Path) -> bool {
-        let compressed =
-            path.extension().and_then(|end| end.to_str()).is_some_and(|end| COMPRESSED.contains(&end));
-        let any = |patterns: &[Pattern]| patterns.iter().any(|p| p.matches_path_with(path, OPTIONS));
-        !compressed && any(&self.include) && !any(&self.exclude)
+        Routes::new(&self.include, &self.exclude).matches(path)
     }
 
-    /// Every path that is to be read. Directories that can't be read are left out.
-    pub fn scan(&self) -> Vec<PathBuf> {
-        let found = self.include.iter().filter_map(|p| glob::glob_with(p.as_str(), OPTIONS).ok()).flatten();
-        let mut paths: Vec<PathBuf> = found.flatten().filter(|path| self.matches(path)).collect();
-        paths.sort();
-        paths.dedup();
-        paths
-    }
-
-    /// The directory that stands before the first wildcard of each pattern.
-    pub fn roots(&self) -> Vec<PathBuf> {
-        let root = |pattern: &Pattern| {
-            let text = pattern.as_str();
-            let fixed = &text[..text.find(['*', '?', '[']).unwrap_or(text.len())];
-            PathBuf::from(&fixed[..=fixed.rfind('/').unwrap_or(0)])
+    /// A line for each pattern that matches no file now, with what may be wrong with it. Takes at most ten seconds, whatever the file systems do.
+    pub fn check(&self) -> Vec<String> {
+        let (done, walked) = mpsc::channel();
+        let globs = self.clone();
+        let walk = move || {
+            let routes = Routes::new(&globs.include, &globs.exclude);
+            let walked =
+                walk::Walk::new(&routes, &Progress::default(), &HashSet::new()).all(&mut walk::Nothing);
+            let matched = walked.map(|walked| walked.matched).unwrap_or_default();
+            // Nobody waits any more when it took too long.
+            let _ = done.send(globs.unmatched(&matched));
         };
-        let mut roots: Vec<PathBuf> = self.include.iter().map(root).collect();
-        roots.sort();
-        roots.dedup();
-        roots
+        let begun = thread::Builder::new().name("check".to_owned()).spawn(walk);
+        match begun.ok().and_then(|_| walked.recv_timeout(DEADLINE).ok()) {
+            Some(lines) => lines,
+            None => vec![format!("not all directories could be looked at within {} s", DEADLINE.as_secs())],
+        }
+    }
+
+    /// A line for each pattern that is not among those that matched.
+    fn unmatched(&self, matched: &HashSet<usize>) -> Vec<String> {
+        let unmatched = self.include.iter().enumerate().filter(|(index, _)| !matched.contains(index));
+        unmatched.map(|(_, pattern)| pattern.why_nothing()).collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn globs(root: &Path, include: &[&str], exclude: &[&str]) -> Globs {
-        let full = |globs: &[&str]| {
-            let globs: Vec<String> = globs.iter().map(|glob| format!("{}/{glob}", root.display())).collect();
-            patterns(&globs, |problem| panic!("{problem}"))
-        };
-        Globs { include: full(include), exclude: full(exclude) }
+impl Discovery {
+    /// Starts walking. `reader` is woken when there is news.
+    pub(super) fn start(config: &FilesConfig, reader: Waker, counters: Arc<Counters>) -> io::Result<Self> {
+        Self::with_deadline(config, reader, counters, DEADLINE)
     }
 
-    #[test]
-    fn two_stars_go_through_directories_and_one_does_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        fs::create_dir_all(root.join("a/b")).unwrap();
-        for name in ["x.log", "a/y.log", "a/b/z.log", "a/b/z.log.gz", "a/no.txt", ".hidden.log"] {
-            fs::write(root.join(name), "").unwrap();
+    fn with_deadline(
+        config: &FilesConfig,
+        reader: Waker,
+        counters: Arc<Counters>,
+        deadline: Duration,
+    ) -> io::Result<Self> {
+        let globs = config.globs.clone();
+        let routes = Arc::new(Routes::new(&globs.include, &globs.exclude));
+        let (to_reader, news) = mpsc::sync_channel(QUEUE);
+        let start = Start {
+            globs: &globs,
+            routes: &routes,
+            interval: config.rescan_interval,
+            hung: HashSet::new(),
+            generation: 0,
+            to_reader: &to_reader,
+            reader: &reader,
+            counters: &counters,
+        };
+        let worker = start.start()?;
+        let interval = config.rescan_interval;
+        let hung = Vec::new();
+        Ok(Self {
+            globs,
+            routes,
+            interval,
+            deadline,
+            worker,
+            hung,
+            generation: 0,
+            news,
+            to_reader,
+            reader,
+            counters,
+        })
+    }
+
+    /// Whether a file of this name is to be read.
+    pub(super) fn matches(&self, path: &Path) -> bool {
+        self.routes.matches(path)
+    }
+
+    /// The next news, if there is any.
+    pub(super) fn news(&self) -> Option<News> {
+        loop {
+            match self.news.try_recv() {
+                Ok((generation, news)) if generation == self.generation => return Some(news),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
         }
-        let names = |globs: Globs| -> Vec<String> {
-            let short = |path: PathBuf| path.strip_prefix(root).unwrap().display().to_string();
-            globs.scan().into_iter().map(short).collect()
-        };
-        assert_eq!(names(globs(root, &["**/*.log"], &[])), ["a/b/z.log", "a/y.log", "x.log"]);
-        assert_eq!(names(globs(root, &["*.log", "x.*"], &[])), ["x.log"]);
-        assert_eq!(names(globs(root, &["**/*"], &["a/b/*", "**/*.txt"])), ["a", "a/b", "a/y.log", "x.log"]);
-        assert_eq!(globs(root, &["a/*.log"], &[]).roots(), [root.join("a/")]);
     }
 
-    #[test]
-    fn what_is_no_glob_is_told() {
-        let told = std::cell::RefCell::new(Vec::new());
-        let globs = ["relative/*.log".to_owned(), "/a/***".to_owned(), "/a/[".to_owned()];
-        assert!(patterns(&globs, |problem| told.borrow_mut().push(problem)).is_empty());
-        assert_eq!(told.borrow().len(), 3);
+    /// Asks where files are that lost their names.
+    pub(super) fn search(&self, wanted: Vec<Wanted>) {
+        // A worker that ended is started again, and asked again after its first walk.
+        let _ = self.worker.requests.send(wanted);
+        self.worker.waker.wake();
+    }
+
+    /// Looks after the worker: one that hangs is given up, one that ended is started again. Whether there is a new one.
+    pub(super) fn oversee(&mut self) -> io::Result<bool> {
+        let before = self.hung.len();
+        self.hung.retain(|(path, thread)| {
+            let hangs = !thread.is_finished();
+            if !hangs {
+                tracing::info!("{}: answers again", names::display(path));
+            }
+            hangs
+        });
+        let answered = before != self.hung.len();
+        self.counters.folders_hung.set(self.hung.len() as u64);
+
+        let hangs_at = self.worker.progress.hangs_at(self.deadline);
+        let ended = self.worker.thread.is_finished();
+        if hangs_at.is_none() && !ended && !answered || self.hung.len() >= MAX_HUNG {
+            return Ok(false);
+        }
+        if ended {
+            self.counters.file_errors.add(1);
+            tracing::error!("the thread that looks for files has ended; starting it again");
+        }
+        if let Some(path) = &hangs_at {
+            self.counters.file_errors.add(1);
+            tracing::warn!(
+                "{}: did not answer within {} s (a network mount that is gone?); left out until it does",
+                names::display(path),
+                self.deadline.as_secs()
+            );
+        }
+        self.restart(hangs_at)?;
+        Ok(true)
+    }
+
+    fn restart(&mut self, hangs_at: Option<PathBuf>) -> io::Result<()> {
+        let hung = self.hung.iter().map(|(path, _)| path.clone()).chain(hangs_at.clone()).collect();
+        let start = Start {
+            globs: &self.globs,
+            routes: &self.routes,
+            interval: self.interval,
+            hung,
+            generation: self.generation + 1,
+            to_reader: &self.to_reader,
+            reader: &self.reader,
+            counters: &self.counters,
+        };
+        let worker = start.start()?;
+        self.generation += 1;
+
+        let given_up = std::mem::replace(&mut self.worker, worker);
+        given_up.stop();
+        self.hung.extend(hangs_at.map(|path| (path, given_up.thread)));
+        self.counters.folders_hung.set(self.hung.len() as u64);
+        Ok(())
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.worker.stop();
+    }
+}
+
+impl Handle {
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+}
+
+/// What a worker is started with.
+struct Start<'a> {
+    globs: &'a Globs,
+    routes: &'a Arc<Routes>,
+    interval: Duration,
+    hung: HashSet<PathBuf>,
+    generation: u64,
+    to_reader: &'a SyncSender<(u64, News)>,
+    reader: &'a Waker,
+    counters: &'a Arc<Counters>,
+}
+
+impl Start<'_> {
+    fn start(self) -> io::Result<Handle> {
+        let waker = Waker::new()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(Progress::default());
+        let (requests, asked) = mpsc::channel();
+        let out = Out {
+            files: Vec::new(),
+            news: self.to_reader.clone(),
+            generation: self.generation,
+            reader: self.reader.clone(),
+        };
+        let worker = Worker {
+            routes: Arc::clone(self.routes),
+            globs: self.globs.clone(),
+            interval: self.interval,
+            progress: Arc::clone(&progress),
+            hung: self.hung,
+            stop: Arc::clone(&stop),
+            requests: asked,
+            out,
+            counters: Arc::clone(self.counters),
+            is_first: self.generation == 0,
+        };
+        // Made here, so that a host without inotify instances is reported at the start.
+        let folders = folders::Folders::new(waker.clone())?;
+        let thread = thread::Builder::new().name("discover".to_owned()).spawn(move || worker.run(folders))?;
+        Ok(Handle { thread, progress, stop, waker, requests })
     }
 }

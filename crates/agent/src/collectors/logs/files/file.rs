@@ -21,6 +21,7 @@ use super::{
     copy,
     identity::{About, Identity},
     lines::{self, Cut},
+    names,
 };
 
 /// Bytes read at a time.
@@ -107,7 +108,7 @@ impl TailedFile {
             key: about.identity.key(),
             identity: about.identity,
             path: name.to_owned(),
-            source: name.to_string_lossy().into_owned().into(),
+            source: names::display(name).into(),
             generation: 0,
             offset: 0,
             searched: 0,
@@ -328,7 +329,7 @@ impl TailedFile {
     pub(super) fn position(&self, closed: bool) -> SourcePosition {
         SourcePosition {
             source: self.key.clone(),
-            display_name: self.path.to_string_lossy().into_owned(),
+            display_name: names::display(&self.path),
             closed,
             position: Some(Position::File(FilePosition {
                 device: self.identity.device,

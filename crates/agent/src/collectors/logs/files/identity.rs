@@ -2,7 +2,6 @@
 
 use std::{fs::File, io, path::Path};
 
-use lapwing::v1::FilePosition;
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
 
 /// A file, whatever its name.
@@ -25,10 +24,6 @@ pub(super) struct About {
 }
 
 impl Identity {
-    pub(super) fn of_position(position: &FilePosition) -> Self {
-        Self { device: position.device, inode: position.inode, birth_time: position.birth_time_unix_nano }
-    }
-
     /// The source's name at the collector. The device is left out where birth times tell files apart: its number may
     /// change with a reboot.
     pub(super) fn key(&self) -> String {
@@ -49,7 +44,7 @@ impl About {
         Ok(Self::new(&statx(file, "", AtFlags::EMPTY_PATH, mask)?))
     }
 
-    fn new(stat: &Statx) -> Self {
+    pub(super) fn new(stat: &Statx) -> Self {
         let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
         let birth = &stat.stx_btime;
         let nanos = u64::try_from(birth.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);

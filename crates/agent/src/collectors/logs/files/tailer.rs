@@ -4,10 +4,12 @@ mod held;
 mod open_files;
 mod rest;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::PathBuf,
     sync::{
@@ -29,6 +31,7 @@ use self::{
 };
 use super::{
     FilesConfig, PACE,
+    discover::Discovery,
     file::{Bounds, Step},
     watch::{Waker, Watch},
 };
@@ -36,9 +39,6 @@ use crate::{
     counters::Counters,
     input::{Input, LineRun},
 };
-
-/// Shortest time between two scans, however many names change.
-const SCAN_PAUSE: Duration = Duration::from_millis(50);
 
 /// Stops the tailer and gives its thread back.
 #[derive(Debug)]
@@ -61,10 +61,12 @@ impl Tailer {
         counters: Arc<Counters>,
         out: Sender<Vec<Input>>,
     ) -> io::Result<Self> {
-        let watch = Watch::new().map_err(|error| {
+        let hint = |error: io::Error| {
             let hint = "raise fs.inotify.max_user_instances, or the limit of open files";
             io::Error::new(error.kind(), format!("inotify: {error}; {hint}"))
-        })?;
+        };
+        let watch = Watch::new().map_err(hint)?;
+        let discovery = Discovery::start(&config, watch.waker(), Arc::clone(&counters)).map_err(hint)?;
         let stop = Arc::new(AtomicBool::new(false));
         let tailer = Self { stop: Arc::clone(&stop), waker: watch.waker() };
         let bounds = Bounds { max_line: config.max_line_bytes, max_rows: max_rows.max(1) };
@@ -75,9 +77,13 @@ impl Tailer {
             first_start,
             held,
             watch,
+            discovery,
+            present: HashSet::new(),
+            waiting: BTreeMap::new(),
+            searched: false,
             files: OpenFiles::new(),
             complained: HashSet::new(),
-            next_scan: Instant::now(),
+            next_look: Instant::now(),
             turn: Turn::new(bounds.max_rows, out),
             counters,
             stop,
@@ -108,10 +114,17 @@ struct TailLoop {
     /// Files that are not open, and up to where the collector holds them.
     held: HashMap<String, FileHeld>,
     watch: Watch,
+    discovery: Discovery,
+    /// What the walk that goes on has found so far.
+    present: HashSet<String>,
+    /// Files for which there is no descriptor.
+    waiting: BTreeMap<String, PathBuf>,
+    /// Files that lost their names while the agent was away were searched for.
+    searched: bool,
     files: OpenFiles,
     /// Paths whose failure was reported.
     complained: HashSet<PathBuf>,
-    next_scan: Instant,
+    next_look: Instant,
     turn: Turn,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
@@ -119,22 +132,24 @@ struct TailLoop {
 
 impl TailLoop {
     fn run(mut self) {
-        if self.first_scan().is_err() {
-            return;
-        }
+        // The end of the wish to read is an end like any other.
+        let _ = self.go();
+    }
+
+    fn go(&mut self) -> Result<(), Closed> {
         while !self.stop.load(Ordering::Relaxed) {
-            let Ok(busy) = self.read_hot() else { return };
-            if self.next_scan <= Instant::now() && self.scan().is_err() {
-                return;
+            let mut busy = self.read_hot()?;
+            busy |= self.hear()?;
+            if self.next_look <= Instant::now() {
+                self.look_over()?;
             }
-            if self.turn.end().is_err() {
-                return;
-            }
+            self.turn.end()?;
             if !busy && let Err(error) = self.wait() {
                 tracing::error!("waiting for files: {error}; polling");
                 thread::sleep(Duration::from_secs(1));
             }
         }
+        Ok(())
     }
 
     /// One turn for each file that grows: a chunk each, so that a large backlog does not starve a small file.
@@ -187,20 +202,21 @@ impl TailLoop {
         }
     }
 
-    /// Waits until something is to be read or scanned.
+    /// Waits until something is to be read or looked at.
     fn wait(&mut self) -> io::Result<()> {
-        let until_scan = self.next_scan.saturating_duration_since(Instant::now());
+        let until_look = self.next_look.saturating_duration_since(Instant::now());
         let woken = if self.files.hot.is_empty() {
-            self.watch.wait(until_scan)?
+            self.watch.wait(until_look)?
         } else {
-            self.watch.pause(PACE.min(until_scan))?;
+            self.watch.pause(PACE.min(until_look))?;
             self.watch.read()?
         };
+
         for key in woken.files {
             self.files.heat(key);
         }
-        if woken.names_changed {
-            self.next_scan = self.next_scan.min(Instant::now() + SCAN_PAUSE);
+        if woken.lost {
+            self.files.heat_all();
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Waking up: one-shot watches on idle files, lasting ones on directories, and a way to be stopped.
+//! Waking up: one-shot watches on idle files, and a way to be woken by another thread.
 //!
 //! inotify itself and not a library over it: a one-shot watch and a queue that is read when there is time for it are what makes a busy writer cheap
 //! (docs/adr/0002).
@@ -7,8 +7,7 @@ use std::{
     collections::HashMap,
     io,
     mem::MaybeUninit,
-    os::fd::{AsRawFd, OwnedFd},
-    path::{Path, PathBuf},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -30,8 +29,8 @@ pub(super) struct Waker(Arc<OwnedFd>);
 pub(super) struct Woken {
     /// Sources of files that were written to.
     pub(super) files: Vec<String>,
-    /// Names in a directory changed, or events were lost: look at everything.
-    pub(super) names_changed: bool,
+    /// Events were lost: look at everything.
+    pub(super) lost: bool,
 }
 
 /// The inotify queue.
@@ -40,22 +39,36 @@ pub(super) struct Watch {
     queue: OwnedFd,
     waker: Waker,
     files: HashMap<i32, String>,
-    directories: HashMap<PathBuf, i32>,
 }
 
 impl Waker {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
     /// Makes the current or next wait return.
     pub(super) fn wake(&self) {
         // A counter that is full wakes just as well.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
+
+    /// The wait is over; the next one waits for the next wake.
+    pub(super) fn drain(&self) {
+        // Nobody may have woken it.
+        let _ = rustix::io::read(&*self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 impl Watch {
     pub(super) fn new() -> io::Result<Self> {
-        let waker = Waker(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
         let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { queue, waker, files: HashMap::new(), directories: HashMap::new() })
+        Ok(Self { queue, waker: Waker::new()?, files: HashMap::new() })
     }
 
     pub(super) fn waker(&self) -> Waker {
@@ -71,31 +84,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Watches for names that come and go in a directory. One that is not there is left to the next scan.
-    pub(super) fn directory(&mut self, path: &Path) -> io::Result<()> {
-        if self.directories.contains_key(path) {
-            return Ok(());
-        }
-        let names = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
-        match inotify::add_watch(&self.queue, path, names | WatchFlags::ONLYDIR) {
-            Ok(id) => {
-                self.directories.insert(path.to_owned(), id);
-                Ok(())
-            }
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Waits for an event, the waker, or `limit`.
     pub(super) fn wait(&mut self, limit: Duration) -> io::Result<Woken> {
         poll_for(&[&self.queue, &*self.waker.0], limit)?;
+        self.waker.drain();
         self.read()
     }
 
     /// Waits for the waker or `limit`; events stay in the queue, where equal ones are merged.
     pub(super) fn pause(&self, limit: Duration) -> io::Result<()> {
-        poll_for(&[&*self.waker.0], limit)
+        poll_for(&[&*self.waker.0], limit)?;
+        self.waker.drain();
+        Ok(())
     }
 
     /// What is in the queue now.
@@ -111,10 +111,8 @@ impl Watch {
             };
             if let Some(key) = self.files.remove(&event.wd()) {
                 woken.files.push(key);
-            } else if event.events().contains(ReadFlags::IGNORED) {
-                self.directories.retain(|_, id| *id != event.wd());
-            } else {
-                woken.names_changed = true;
+            } else if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                woken.lost = true;
             }
         }
     }

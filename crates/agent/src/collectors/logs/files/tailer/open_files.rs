@@ -22,7 +22,7 @@ pub(super) struct OpenFiles {
     pub(super) open: BTreeMap<String, TailedFile>,
     /// Files that grew lately: these are polled.
     pub(super) hot: BTreeSet<String>,
-    /// Idle files that could not be watched: each scan looks at them.
+    /// Idle files that could not be watched: each look over all files looks at them.
     pub(super) unwatched: HashSet<String>,
     /// Files that gave their descriptors to others.
     pub(super) resting: HashSet<String>,
@@ -30,6 +30,8 @@ pub(super) struct OpenFiles {
     pub(super) max_open: usize,
     /// That there are too few descriptors was reported.
     pub(super) told_of_turns: bool,
+    /// That there are too few watches was reported.
+    told_of_watches: bool,
 }
 
 impl OpenFiles {
@@ -44,6 +46,7 @@ impl OpenFiles {
             resting: HashSet::new(),
             max_open,
             told_of_turns: false,
+            told_of_watches: false,
         }
     }
 
@@ -72,11 +75,19 @@ impl OpenFiles {
         self.hot.insert(key);
     }
 
+    /// Looks at every file: events were lost.
+    pub(super) fn heat_all(&mut self) {
+        let grown = self.open.iter().filter(|(_, file)| file.has_more()).map(|(key, _)| key.clone());
+        for key in grown.collect::<Vec<_>>() {
+            self.heat(key);
+        }
+    }
+
     /// From polling to watching.
     pub(super) fn cool(&mut self, key: String, watch: &mut Watch) {
         let Some(file) = self.open.get(&key) else { return };
         if let Err(error) = watch.arm(file) {
-            if self.unwatched.is_empty() {
+            if !std::mem::replace(&mut self.told_of_watches, true) {
                 let hint =
                     "raise fs.inotify.max_user_watches; until then new lines of idle files are seen later";
                 tracing::warn!("{}: can't be watched: {error}; {hint}", file.path().display());
@@ -106,6 +117,6 @@ impl OpenFiles {
     pub(super) fn complain(&self, key: &str, error: &io::Error, counters: &Counters) {
         counters.file_errors.add(1);
         let path = self.open.get(key).map(|file| file.path().display().to_string()).unwrap_or_default();
-        tracing::warn!("{path}: can't be read: {error}; trying again at the next scan");
+        tracing::warn!("{path}: can't be read: {error}; trying again in a moment");
     }
 }

@@ -1,18 +1,18 @@
 //! Too few descriptors for all files: those that are read to their end give theirs to others.
 
-use std::{collections::HashSet, path::PathBuf, time::Instant};
+use std::time::{Duration, Instant};
 
-use super::{
-    TailLoop,
-    held::{FileHeld, Found, find_in_directory},
-    turn::Closed,
-};
+use super::{TailLoop, held::FileHeld, turn::Closed};
+use crate::collectors::logs::files::discover::Wanted;
+
+/// Time between two turns while files wait for a descriptor.
+pub(super) const TURNS: Duration = Duration::from_millis(250);
 
 impl TailLoop {
     /// Opens files for which there was no descriptor, in the place of those that are read to their end; when there are none, of those that
     /// did not grow for longest.
-    pub(super) fn take_turns(&mut self, waiting: Vec<(String, PathBuf)>) -> Result<(), Closed> {
-        if waiting.is_empty() {
+    pub(super) fn take_turns(&mut self) -> Result<(), Closed> {
+        if self.waiting.is_empty() {
             return Ok(());
         }
 
@@ -24,35 +24,42 @@ impl TailLoop {
             );
         }
 
+        while self.files.has_room()
+            && let Some((key, path)) = self.waiting.pop_first()
+        {
+            self.open(&key, &path, false)?;
+        }
         let places = self.files.open.iter().map(|(key, file)| (file.has_more(), file.grew, key.clone()));
         let mut places: Vec<(bool, Instant, String)> = places.collect();
         places.sort();
-        for ((_, _, place), (key, path)) in places.into_iter().zip(waiting) {
+        // Those that come back into the queue now have their turn behind those that are in it.
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for (_, _, place) in places {
+            let Some((key, path)) = waiting.pop_first() else { break };
             self.rest(&place);
             self.open(&key, &path, false)?;
         }
+        self.waiting.append(&mut waiting);
         Ok(())
     }
 
     /// Gives up a descriptor; the file goes on from here at its next turn.
     fn rest(&mut self, key: &str) {
         let Some(file) = self.files.remove(key) else { return };
+        if file.has_more() {
+            self.waiting.insert(key.to_owned(), file.path().to_owned());
+        }
         self.held.extend(FileHeld::new(file.position(false)).map(|held| (held.key.clone(), held)));
         self.files.resting.insert(key.to_owned());
     }
 
     /// Files that lost their name while they rested are read to their end under the new one.
-    pub(super) fn find_resting(&mut self, present: &HashSet<String>) -> Result<(), Closed> {
+    pub(super) fn search_resting(&mut self) {
         self.files.resting.retain(|key| self.held.contains_key(key));
-        let resting = self.files.resting.iter();
-        let lost: Vec<String> = resting.filter(|key| !present.contains(*key)).cloned().collect();
-        for key in lost {
-            match self.held.get(&key).map(find_in_directory) {
-                Some(Found::At(path)) if self.files.has_room() => self.open(&key, &path, true)?,
-                Some(Found::Gone) => self.forget(&key)?,
-                _ => {}
-            }
+        let lost = self.files.resting.iter().filter(|key| !self.present.contains(*key));
+        let wanted: Vec<Wanted> = lost.filter_map(|key| self.held.get(key)).map(FileHeld::wanted).collect();
+        if !wanted.is_empty() {
+            self.discovery.search(wanted);
         }
-        Ok(())
     }
 }

@@ -1,7 +1,6 @@
-//! Looking at what there is: files that came are opened, files that went are closed.
+//! What there is: files that came are opened, files that went are closed.
 
 use std::{
-    collections::HashSet,
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -9,44 +8,108 @@ use std::{
 
 use lapwing::v1::{SourcePosition, source_position::Position};
 
-use super::{
-    TailLoop,
-    held::{FileHeld, Found, find_in_directory},
-    turn::Closed,
-};
+use super::{TailLoop, held::FileHeld, rest::TURNS, turn::Closed};
 use crate::{
     collectors::logs::files::{
         StartAt,
+        discover::{Found, FoundFile, News, Wanted},
         file::{Events, TailedFile},
-        identity::About,
+        names,
     },
     input::Input,
 };
 
-/// A scan may take one part in this many of the time: with very many files they get rarer.
-const SCAN_SHARE: u32 = 200;
-/// Time between two scans while files wait for a descriptor.
-const TURNS: Duration = Duration::from_millis(250);
+/// News heard before the files that grow have their turn again.
+const NEWS: usize = 4;
+/// Longest time between two looks over all files and at the thread that finds them.
+const LOOK: Duration = Duration::from_secs(5);
 
 impl TailLoop {
-    /// The first scan also looks for files that were rotated away while the agent was not there.
-    pub(super) fn first_scan(&mut self) -> Result<(), Closed> {
-        self.scan()?;
-        self.first_start = false;
-        let wanted = |held: &&FileHeld| self.config.globs.matches(&held.path);
-        let rest: Vec<(String, Found)> = self
-            .held
-            .values()
-            .filter(wanted)
-            .map(|held| (held.key.clone(), find_in_directory(held)))
-            .collect();
-        for (key, found) in rest {
-            match found {
-                Found::At(path) => self.open(&key, &path, true)?,
-                Found::Gone => self.forget(&key)?,
-                Found::Unknown => {}
+    /// Takes what the thread that finds files has to tell. Whether there may be more.
+    pub(super) fn hear(&mut self) -> Result<bool, Closed> {
+        for _ in 0..NEWS {
+            match self.discovery.news() {
+                Some(News::Files(files)) => files.into_iter().try_for_each(|file| self.found(file))?,
+                Some(News::Walked { left_out }) => self.walked(&left_out)?,
+                Some(News::Located(located)) => {
+                    located.into_iter().try_for_each(|(key, found)| self.located(&key, found))?;
+                }
+                None => return Ok(false),
             }
         }
+        Ok(true)
+    }
+
+    /// A file that is to be read is there.
+    fn found(&mut self, file: FoundFile) -> Result<(), Closed> {
+        let key = file.about.identity.key();
+        if let Some(target) = file.target.filter(|_| !self.files.open.contains_key(&key)) {
+            tracing::debug!("{}: leads to {}", names::display(&file.path), names::display(&target));
+        }
+
+        match self.files.open.get(&key) {
+            // No event may have come: the queue overflowed, or another machine wrote to it.
+            Some(open) if open.searched() != file.about.size => self.files.heat(key.clone()),
+            Some(_) => {}
+            None if self.files.has_room() => self.open(&key, &file.path, false)?,
+            None if self.held.get(&key).is_some_and(|held| held.position.offset == file.about.size) => {}
+            None => {
+                self.waiting.insert(key.clone(), file.path);
+                self.next_look = self.next_look.min(Instant::now() + TURNS);
+            }
+        }
+        self.present.insert(key);
+        Ok(())
+    }
+
+    /// A walk came to its end.
+    fn walked(&mut self, left_out: &[PathBuf]) -> Result<(), Closed> {
+        self.mark_gone(left_out);
+        self.search_resting();
+        if !std::mem::replace(&mut self.searched, true) {
+            self.search_held();
+        }
+
+        self.first_start = false;
+        self.waiting.retain(|key, _| self.present.contains(key));
+        self.present.clear();
+        self.counters.files_open.set(self.files.open.len() as u64);
+        self.look_over()
+    }
+
+    /// Looks for files that were rotated away while the agent was not there.
+    fn search_held(&mut self) {
+        let lost = self.held.values().filter(|held| !self.waiting.contains_key(&held.key));
+        let wanted: Vec<Wanted> =
+            lost.filter(|held| self.discovery.matches(&held.path)).map(FileHeld::wanted).collect();
+        self.discovery.search(wanted);
+    }
+
+    fn located(&mut self, key: &str, found: Found) -> Result<(), Closed> {
+        match found {
+            _ if self.files.open.contains_key(key) => Ok(()),
+            Found::At(path) => self.open(key, &path, true),
+            Found::Gone => self.forget(key),
+            Found::Unknown => Ok(()),
+        }
+    }
+
+    /// Looks at the files of which no event comes, closes those that are gone, and looks after the thread that finds files.
+    pub(super) fn look_over(&mut self) -> Result<(), Closed> {
+        self.files.look_at_unwatched(&mut self.watch);
+        self.close_gone()?;
+        self.take_turns()?;
+        match self.discovery.oversee() {
+            Ok(false) => {}
+            // What the former one was asked, the new one does not know; and its walk begins anew.
+            Ok(true) => {
+                self.searched = false;
+                self.present.clear();
+            }
+            Err(error) => tracing::error!("the thread that looks for files can't be started: {error}"),
+        }
+        let pause = if self.waiting.is_empty() { LOOK.min(self.config.rescan_interval) } else { TURNS };
+        self.next_look = Instant::now() + pause;
         Ok(())
     }
 
@@ -56,51 +119,13 @@ impl TailLoop {
         tracing::info!("{}: is gone; what was not read of it is lost", held.path.display());
         self.turn.send(Input::Position(SourcePosition {
             source: held.key,
-            display_name: held.path.to_string_lossy().into_owned(),
+            display_name: names::display(&held.path),
             closed: true,
             position: Some(Position::File(held.position)),
             events_read: held.events.read,
             events_truncated: held.events.truncated,
             ..SourcePosition::default()
         }))
-    }
-
-    pub(super) fn scan(&mut self) -> Result<(), Closed> {
-        let started = Instant::now();
-        let mut present = HashSet::new();
-        let mut waiting = Vec::new();
-        let mut directories: HashSet<PathBuf> = self.config.globs.roots().into_iter().collect();
-        for path in self.config.globs.scan() {
-            directories.extend(path.parent().map(Path::to_owned));
-            let Ok(about) = About::of_path(&path) else { continue };
-            if !about.is_regular {
-                continue;
-            }
-            let key = about.identity.key();
-            match self.files.open.get(&key) {
-                // No event may have come: the queue overflowed, or another machine wrote to it.
-                Some(file) if file.searched() != about.size => self.files.heat(key.clone()),
-                Some(_) => {}
-                None if self.files.has_room() => self.open(&key, &path, false)?,
-                None if self.held.get(&key).is_some_and(|held| held.position.offset == about.size) => {}
-                None => waiting.push((key.clone(), path)),
-            }
-            present.insert(key);
-        }
-        for directory in directories {
-            if let Err(error) = self.watch.directory(&directory) {
-                tracing::debug!("{}: can't be watched: {error}", directory.display());
-            }
-        }
-        self.files.look_at_unwatched(&mut self.watch);
-        self.close_gone(&present)?;
-        self.find_resting(&present)?;
-        let take_turns = !waiting.is_empty();
-        self.take_turns(waiting)?;
-        self.counters.files_open.set(self.files.open.len() as u64);
-        let pause = if take_turns { TURNS } else { self.config.rescan_interval };
-        self.next_scan = Instant::now() + pause.max(started.elapsed() * SCAN_SHARE);
-        Ok(())
     }
 
     /// Opens the file `key` at `path`; what the collector holds of it stays known until it is open.
@@ -159,20 +184,26 @@ impl TailLoop {
         }
     }
 
-    /// Files that no glob leads to any more are followed until they are quiet, then closed and forgotten.
-    fn close_gone(&mut self, present: &HashSet<String>) -> Result<(), Closed> {
-        let mut quiet = Vec::new();
+    /// Files that no pattern leads to any more are gone, unless nobody could look where they are.
+    fn mark_gone(&mut self, left_out: &[PathBuf]) {
         for (key, file) in &mut self.files.open {
-            if present.contains(key) || file.may_still_have_its_name() {
-                file.gone_since = None;
-                continue;
-            }
-            let since = *file.gone_since.get_or_insert_with(Instant::now);
-            let limit = self.config.close_after;
-            if since.elapsed() >= limit && file.grew.elapsed() >= limit && !file.has_more() {
-                quiet.push(key.clone());
-            }
+            let is_there = self.present.contains(key)
+                || left_out.iter().any(|path| file.path().starts_with(path))
+                || file.may_still_have_its_name();
+            file.gone_since = if is_there { None } else { file.gone_since.or(Some(Instant::now())) };
         }
+    }
+
+    /// Files that are gone are followed until they are quiet, then closed and forgotten.
+    fn close_gone(&mut self) -> Result<(), Closed> {
+        let limit = self.config.close_after;
+        let is_quiet = |file: &TailedFile| {
+            file.gone_since.is_some_and(|since| since.elapsed() >= limit)
+                && file.grew.elapsed() >= limit
+                && !file.has_more()
+        };
+        let quiet = self.files.open.iter().filter(|(_, file)| is_quiet(file)).map(|(key, _)| key.clone());
+        let quiet: Vec<String> = quiet.collect();
         for key in quiet {
             self.close(&key)?;
         }
