@@ -16,6 +16,7 @@ mod discover;
 mod file;
 mod identity;
 mod lines;
+mod names;
 mod tailer;
 mod watch;
 
@@ -23,7 +24,10 @@ use std::time::Duration;
 
 use lapwing_service::config::Section;
 
-pub use self::{discover::Globs, tailer::Tailer};
+pub use self::{
+    discover::{Globs, Pattern},
+    tailer::Tailer,
+};
 
 /// Pause between two looks at files that grow. A line waits for half of it on average, and each look costs a shipment: at
 /// 10,000 lines a second shipments, and not lines, are what the agent's CPU goes to.
