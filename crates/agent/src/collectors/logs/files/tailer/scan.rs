@@ -73,7 +73,6 @@ impl TailLoop {
         self.first_start = false;
         self.waiting.retain(|key, _| self.present.contains(key));
         self.present.clear();
-        self.counters.files_open.set(self.files.open.len() as u64);
         self.look_over()
     }
 
@@ -163,6 +162,7 @@ impl TailLoop {
             self.turn.send(Input::Position(file.position(false)))?;
         }
         self.files.insert(key, file);
+        self.counters.files_open.set(self.files.open.len() as u64);
         Ok(())
     }
 
@@ -218,6 +218,7 @@ impl TailLoop {
             Err(error) => self.files.complain(key, &error, &self.counters),
         }
         let Some(file) = self.files.remove(key) else { return Ok(()) };
+        self.counters.files_open.set(self.files.open.len() as u64);
         tracing::debug!("{}: closed (deleted: {})", file.path().display(), file.is_unlinked());
         if !file.is_unlinked() {
             // Should it get its name back, it goes on from here; the collector forgets it, and its counts begin anew.
