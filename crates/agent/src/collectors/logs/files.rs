@@ -14,6 +14,7 @@
 mod copy;
 mod discover;
 mod file;
+mod holes;
 mod identity;
 mod lines;
 mod names;

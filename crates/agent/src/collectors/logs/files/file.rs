@@ -18,7 +18,7 @@ use rustix::{buffer::spare_capacity, io::pread};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    copy,
+    copy, holes,
     identity::{About, Identity},
     lines::{self, Cut},
     names,
@@ -280,6 +280,8 @@ impl TailedFile {
     /// Looks for the end of a line that is too long already; what is beyond the limit is not kept.
     fn search_end(&mut self, bounds: Bounds) -> io::Result<Step> {
         for _ in 0..SEARCH_CHUNKS {
+            // No line ends in a hole.
+            self.searched = holes::next_data(&self.file, self.searched)?;
             let chunk = self.read_at(self.searched, CHUNK)?;
             if chunk.is_empty() {
                 return Ok(Step::Idle);
@@ -513,6 +515,26 @@ mod tests {
             assert!(all.ends_with(b"x\nnext\n"));
             assert_eq!(held(&file).offset, content.len() as u64);
         }
+    }
+
+    #[test]
+    fn a_hole_of_terabytes_is_skipped() {
+        let case = Case::new(b"");
+        let file = fs::OpenOptions::new().write(true).open(&case.path).unwrap();
+        file.set_len(4 << 40).unwrap();
+        drop(file);
+        case.append(b"end\nnext\n");
+        let mut tailed = case.open();
+        let mut steps = 0;
+        let mut lines = Vec::new();
+        while lines.is_empty() {
+            steps += 1;
+            assert!(steps < 100, "the hole is read");
+            if let Step::Lines { data, truncated: true, .. } = tailed.step(BOUNDS).unwrap() {
+                lines.push(data);
+            }
+        }
+        assert_eq!(read_all(&mut tailed), b"next\n");
     }
 
     #[test]
