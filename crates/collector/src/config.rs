@@ -9,6 +9,8 @@ use lapwing_service::{
 };
 use lapwing_store::{QueryLimits, TablesOptions};
 
+use crate::budget::Budget;
+
 const MIB: u64 = 1 << 20;
 
 /// A collector, as configured.
@@ -16,6 +18,8 @@ const MIB: u64 = 1 << 20;
 pub struct CollectorConfig {
     /// Where it listens; each address serves gRPC, gRPC-web and HTTP.
     pub listen: Listen,
+    /// What it may keep in memory.
+    pub budget: Budget,
     /// Where it keeps journal and lake.
     pub data_dir: PathBuf,
     /// Certificate, key and the authority of clients.
@@ -101,17 +105,19 @@ impl CollectorConfig {
         let server = root.section("server");
         let listen = take_listen(&server);
         let data_dir = server.path("data_dir").unwrap_or_else(|| "/var/lib/lapwing/collector".into());
+        let budget = take_budget(&server);
         server.finish();
         let tls = take_tls(&root.section("tls"));
         let auth = take_auth(&root.section("auth"), &listen, tls.as_ref(), &mut warnings);
-        let storage = take_storage(&root.section("storage"));
+        let storage = take_storage(&root.section("storage"), budget);
         let processor = root.section("processor");
         let workers = processor.number("workers", 1, 256).unwrap_or(2) as usize;
         processor.finish();
-        let (limits, queries) = take_limits(&root.section("limits"));
+        let (limits, queries) = take_limits(&root.section("limits"), budget);
         let (backend, tables, journal_max_bytes) = storage?;
         Some(Self {
             listen,
+            budget,
             data_dir,
             tls,
             auth: auth?,
@@ -124,6 +130,11 @@ impl CollectorConfig {
             warnings,
         })
     }
+}
+
+fn take_budget(server: &Section<'_>) -> Budget {
+    let bytes = server.number("memory_bytes", Budget::LEAST as u64, 1 << 40);
+    bytes.map_or_else(Budget::default, |bytes| Budget::new(usize::try_from(bytes).unwrap_or(usize::MAX)))
 }
 
 fn take_listen(server: &Section<'_>) -> Listen {
@@ -218,15 +229,15 @@ fn take_tokens(auth: &Section<'_>, secret: Option<lapwing_service::secret::Secre
     Tokens::new(&secret).map(Auth::Token).map_err(|error| auth.problem("token_secret", error)).ok()
 }
 
-fn take_storage(storage: &Section<'_>) -> Option<(Backend, TablesOptions, u64)> {
+fn take_storage(storage: &Section<'_>, budget: Budget) -> Option<(Backend, TablesOptions, u64)> {
     let backend = storage.one_of("backend", &BACKENDS);
     let missing = !storage.has("backend");
     let usual = TablesOptions::default();
     let bytes = |key: &str, usual: usize| {
         storage.number(key, MIB, 1 << 40).map_or(usual, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     };
-    let flush_bytes = bytes("flush_bytes", usual.flush_bytes);
-    let max_bytes = bytes("memory_bytes", usual.max_bytes);
+    let flush_bytes = bytes("flush_bytes", budget.flush());
+    let max_bytes = bytes("memory_bytes", budget.tables());
     if max_bytes < flush_bytes {
         storage.problem("memory_bytes", format!("must be at least flush_bytes, which is {flush_bytes}"));
     }
@@ -241,18 +252,18 @@ fn take_storage(storage: &Section<'_>) -> Option<(Backend, TablesOptions, u64)> 
     Some((backend, TablesOptions { flush_bytes, flush_age, max_bytes }, journal))
 }
 
-fn take_limits(limits: &Section<'_>) -> (Limits, QueryLimits) {
+fn take_limits(limits: &Section<'_>, budget: Budget) -> (Limits, QueryLimits) {
     let (batches, usual) = (Limits::default(), QueryLimits::default());
     // What was journaled under a higher limit is still read: this one is the door's alone.
     let most = batches.max_body_bytes;
     let max_body_bytes = limits.number("body_bytes", 1, most as u64).map_or(most, |bytes| bytes as usize);
-    let batches = Limits { max_body_bytes, ..batches };
+    let batches = Limits { max_body_bytes, max_message_bytes: budget.message(), ..batches };
     let queries = QueryLimits {
         max_rows: limits.number("query_rows", 1, 10_000_000).map_or(usual.max_rows, |rows| rows as usize),
         max_time: limits.seconds("query_seconds", 1, 3600).unwrap_or(usual.max_time),
         max_memory: limits
             .number("query_memory_bytes", 16 * MIB, 1 << 40)
-            .map_or(usual.max_memory, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            .map_or(budget.queries(), |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         concurrency: limits.number("queries", 1, 1024).map_or(usual.concurrency, |queries| queries as usize),
     };
     limits.finish();

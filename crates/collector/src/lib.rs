@@ -24,5 +24,7 @@ pub mod query;
 pub mod health;
 pub mod http;
 
+pub mod budget;
+
 pub mod config;
 pub mod counters;

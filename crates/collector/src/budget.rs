@@ -1,0 +1,128 @@
+//! What the collector keeps in memory, from one figure: `[server] memory_bytes`.
+//!
+//! Each part has a share of it that is the same for every figure, so a collector with half the memory takes half as much of everything at a
+//! time, and is as safe. The figures in brackets are those of the usual 384 MiB.
+//!
+//! | part | share | |
+//! |---|---|---|
+//! | messages on their way in | 1/24 | \[16 MiB\] |
+//! | batches from the decoder to the tables | 1/16 | \[24 MiB\] |
+//! | rows in the tables (`[storage] memory_bytes`) | 1/6 | \[64 MiB\], flushed at a half |
+//! | queries (`[limits] query_memory_bytes`) | 2/3 | \[256 MiB\] |
+//! | what is remembered of senders | 1/12 | \[32 MiB\] |
+//! | answers and tails on their way out | 1/48 | \[8 MiB\] |
+//! | bytes of connections that nobody has read yet | 1/12 | \[32 MiB\] |
+//!
+//! Not all of them are full at a time: the first five are, and then queries get what they need of the rest.
+
+use lapwing::limits::Limits;
+
+/// The memory of a collector, and the parts of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    memory: usize,
+}
+
+/// What one identity may have of a part: a quarter. Three that misbehave leave room for all others.
+const PER_IDENTITY: usize = 4;
+
+impl Budget {
+    /// When no figure is given.
+    pub const USUAL: usize = 384 << 20;
+    /// Least that a collector works with: a quarter of the room for messages still holds a full batch of an agent.
+    pub const LEAST: usize = 96 << 20;
+
+    /// The parts of so many bytes; less than [`Budget::LEAST`] count as that.
+    pub fn new(memory: usize) -> Self {
+        Self { memory: memory.max(Self::LEAST) }
+    }
+
+    /// The figure itself.
+    pub fn memory(self) -> usize {
+        self.memory
+    }
+
+    /// Bytes of messages, each from when it comes in until it is dealt with.
+    pub fn intake(self) -> usize {
+        self.memory / 24
+    }
+
+    /// Bytes of batches on their way from the decoder to the tables, as they lie in memory.
+    pub fn decode(self) -> usize {
+        self.memory / 16
+    }
+
+    /// Bytes of rows in the tables, at which appends wait.
+    pub fn tables(self) -> usize {
+        self.memory / 6
+    }
+
+    /// Bytes of rows in the tables at which they are flushed.
+    pub fn flush(self) -> usize {
+        self.tables() / 2
+    }
+
+    /// Bytes of all queries together.
+    pub fn queries(self) -> usize {
+        self.memory / 3 * 2
+    }
+
+    /// Bytes that are remembered of all senders together.
+    pub fn remembered(self) -> usize {
+        self.memory / 12
+    }
+
+    /// Bytes of answers and tails that wait for their readers.
+    pub fn answers(self) -> usize {
+        self.memory / 48
+    }
+
+    /// Bytes that came on connections and that nobody has read yet.
+    pub fn unread(self) -> usize {
+        self.memory / 12
+    }
+
+    /// What one identity may have of a part of so many bytes.
+    pub fn of_one(part: usize) -> usize {
+        part / PER_IDENTITY
+    }
+
+    /// Largest message: no larger than the room of one identity.
+    pub fn message(self) -> usize {
+        Limits::default().max_message_bytes.min(Self::of_one(self.intake()))
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(Self::USUAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn the_usual_figures_are_those_that_were_measured() {
+        let usual = Budget::default();
+        assert_eq!((usual.intake(), usual.decode()), (16 * MIB, 24 * MIB));
+        assert_eq!((usual.tables(), usual.flush(), usual.queries()), (64 * MIB, 32 * MIB, 256 * MIB));
+        assert_eq!(usual.message(), Limits::default().max_message_bytes);
+    }
+
+    #[test]
+    fn what_fills_up_with_batches_leaves_more_than_a_half() {
+        for memory in [0, Budget::LEAST, Budget::USUAL, 1 << 40, usize::MAX] {
+            let budget = Budget::new(memory);
+            let full = budget.intake() + budget.decode() + budget.tables() + budget.remembered();
+            assert!(full + budget.answers() + budget.unread() <= budget.memory() / 2, "{memory}");
+            assert!(
+                budget.message() >= MIB && budget.message() <= Budget::of_one(budget.intake()),
+                "{memory}"
+            );
+        }
+    }
+}
