@@ -25,6 +25,7 @@ pub mod health;
 pub mod http;
 
 pub mod budget;
+pub mod share;
 
 pub mod config;
 pub mod counters;

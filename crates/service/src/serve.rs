@@ -4,7 +4,13 @@
 //! through one after another. No peer can hold up the accept loop, and no error of one
 //! connection ends the server. The peer's [`Peer`] is in the extensions of each request.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Extension, Router};
 use hyper_util::{
@@ -128,6 +134,17 @@ pub async fn serve(
         && timeout(grace, graceful.shutdown()).await.is_err()
     {
         tracing::warn!("some connections did not finish within {grace:?}");
+    }
+}
+
+/// Whose address it is, as far as addresses tell: of IPv6 the network of 64 bits.
+pub fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
+        v4 => v4,
     }
 }
 
