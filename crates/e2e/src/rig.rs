@@ -34,6 +34,8 @@ pub struct RigOptions {
     pub metrics_secs: u64,
     /// More lines for the section `[collectors.logs]`.
     pub logs: &'static str,
+    /// What the agent reads, below the folder it tails.
+    pub files: &'static str,
     /// More lines for the section `[collectors.metrics]`.
     pub metrics: &'static str,
     /// More lines for the section `[buffer]`.
@@ -57,6 +59,7 @@ impl Default for RigOptions {
             compression: "zstd",
             metrics_secs: 0,
             logs: "",
+            files: "*.log*",
             metrics: "",
             buffer: "",
             flush_interval_secs: 10,
@@ -253,7 +256,7 @@ flush_interval_secs = {flush_interval_secs}
 
 fn agent_config(root: &Path, endpoint: &str, admin: &str, options: &RigOptions) -> String {
     let root = root.display();
-    let RigOptions { compression, metrics_secs, logs, metrics, buffer, .. } = options;
+    let RigOptions { compression, metrics_secs, logs, files, metrics, buffer, .. } = options;
     let reading = if *metrics_secs > 0 {
         format!("enabled = true\nsystem_interval_secs = {metrics_secs}")
     } else {
@@ -275,7 +278,7 @@ compression = "{compression}"
 {buffer}
 [collectors.logs]
 enabled = true
-files = ["{root}/logs/*.log*"]
+files = ["{root}/logs/{files}"]
 {logs}
 [collectors.metrics]
 {reading}

@@ -2,9 +2,13 @@
 
 use std::{
     collections::VecDeque,
+    ffi::OsStr,
     fs::{self, OpenOptions},
     io::Write,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt},
+    },
     process::Command,
     time::{Duration, Instant},
 };
@@ -43,12 +47,34 @@ pub(super) const ALL: &[Scenario] = &[
         put_no_log_files,
     ),
     Scenario::new(
+        "odd-names",
+        "file and folder names that are not UTF-8, and the agent killed",
+        write_odd_names,
+    )
+    .with(|_| everywhere(""))
+    .short(),
+    Scenario::new("links-back", "directory links that lead back, under **", link_back)
+        .with(|_| everywhere(""))
+        .short(),
+    Scenario::new(
+        "folder-anew",
+        "a folder removed or renamed, and made anew; only events can tell of it",
+        make_folder_anew,
+    )
+    .with(|_| everywhere("rescan_interval_secs = 3600"))
+    .short(),
+    Scenario::new(
         "no-permission",
         "files that the agent, which is not root, may not read; then it may",
         close_files,
     )
     .where_possible(|| needs_root().and_then(|()| needs("setpriv"))),
 ];
+
+/// Files in folders, too.
+fn everywhere(logs: &'static str) -> RigOptions {
+    RigOptions { files: "**/*.log*", logs, ..RigOptions::default() }
+}
 
 fn rotate(stage: &mut Stage) -> Result<()> {
     let mut writer = Writer::new(&stage.rig.logs().join("app.log"), 1)?;
@@ -213,6 +239,76 @@ fn put_no_log_files(stage: &mut Stage) -> Result<()> {
     std::thread::sleep(Duration::from_secs(stage.form.pick(2, 10)));
     let visible = stage.visible()?;
     stage.prove("lines beside them", visible, 100);
+    Ok(())
+}
+
+fn write_odd_names(stage: &mut Stage) -> Result<()> {
+    let logs = stage.rig.logs();
+    let folder = logs.join(OsStr::from_bytes(b"odd\xfe"));
+    fs::create_dir(&folder)?;
+    let names: [&[u8]; 6] =
+        [b"caf\xe9.log", b"caf\xe8.log", b"\xff.log", b"a 'b' \"c\"\t$d;.log", b"caf\\xE9.log", b"plain.log"];
+    let paths = names.iter().map(|name| logs.join(OsStr::from_bytes(name)));
+    let paths = paths.chain([folder.join("a.log"), folder.join(OsStr::from_bytes(b"\xc3.log"))]);
+    let mut writers =
+        (1..).zip(paths).map(|(file, path)| Writer::new(&path, file)).collect::<Result<Vec<_>>>()?;
+    let rounds = stage.form.pick(20, 200);
+    for round in 0..rounds {
+        writers.iter_mut().try_for_each(|writer| writer.write(10))?;
+        std::thread::sleep(Duration::from_millis(20));
+        if round == rounds / 2 {
+            stage.kill(Agent)?;
+            stage.start(Agent)?;
+        }
+    }
+
+    writers.iter().for_each(|writer| stage.wrote(writer));
+    let all = rounds * 10 * writers.len() as u64;
+    wait::until("all lines are visible", PATIENCE, || Ok((stage.visible()? >= all).then_some(())))?;
+    let query = "SELECT count(DISTINCT source) AS n FROM logs";
+    let sources = serde_json::from_str::<Value>(&stage.rig.sql(query)?)?["n"].as_u64().unwrap_or_default();
+    ensure!(sources == writers.len() as u64, "{} files, {sources} sources", writers.len());
+    stage.prove("files with odd names", sources, writers.len() as u64);
+    Ok(())
+}
+
+fn link_back(stage: &mut Stage) -> Result<()> {
+    let logs = stage.rig.logs();
+    for name in ["current", "latest", "third", "sub/up", "sub/again"] {
+        let link = logs.join(name);
+        fs::create_dir_all(link.parent().context("a folder")?)?;
+        std::os::unix::fs::symlink(&logs, link)?;
+    }
+    stage.write_as_usual()?;
+    let mut writer = Writer::new(&logs.join("sub/new.log"), 100)?;
+    writer.write(1_000)?;
+    stage.wrote(&writer);
+    let query = "SELECT count(*) AS n FROM logs WHERE source LIKE '%/sub/new.log'";
+    wait::until("the file in the folder is read by its shortest name", PATIENCE, || {
+        Ok((serde_json::from_str::<Value>(&stage.rig.sql(query)?)?["n"] == 1_000).then_some(()))
+    })?;
+    stage.prove("lines beside links", 1_000, 1_000);
+    Ok(())
+}
+
+fn make_folder_anew(stage: &mut Stage) -> Result<()> {
+    let folder = stage.rig.logs().join("app");
+    let rounds = stage.form.pick(6, 40);
+    let mut lines = 0;
+    for round in 0..rounds {
+        fs::create_dir_all(folder.join("deep"))?;
+        let mut writer = Writer::new(&folder.join(format!("deep/{round}.log")), round as u32 + 1)?;
+        writer.write(50)?;
+        stage.wrote(&writer);
+        lines += 50;
+        wait::until("the new folder is read", PATIENCE, || Ok((stage.visible()? >= lines).then_some(())))?;
+        if round % 2 == 0 {
+            fs::remove_dir_all(&folder)?;
+        } else {
+            fs::rename(&folder, stage.rig.root().join(format!("old-{round}")))?;
+        }
+    }
+    stage.prove("folders made anew", rounds, 6);
     Ok(())
 }
 
