@@ -1,7 +1,7 @@
 # lapwing: `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint fmt fmt-check proto docs policy bench chaos chaos-long sim fuzz clean
+.PHONY: help setup run test check lint fmt fmt-check proto docs policy bench chaos chaos-long hostile sim fuzz clean
 
 TOOLS := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/lapwing/tools
 export PATH := $(TOOLS)/bin:$(PATH)
@@ -50,6 +50,9 @@ chaos: setup ## break the release binaries in every way and count every line; wr
 
 chaos-long: setup ## faults by chance until 100 million lines are written, or CHAOS_SECONDS are over; its table, too
 	@scripts/chaos --long --until-lines 100000000 --page docs/reliability.md $(if $(CHAOS_SECONDS),--seconds $(CHAOS_SECONDS))
+
+hostile: setup ## attack the release collector in every way beside a well-behaved agent; writes docs/security.md (HOSTILE= for arguments)
+	@scripts/hostile $(HOSTILE)
 
 fuzz: ## fuzz the decoders for FUZZ_SECONDS each (default 30)
 	@scripts/fuzz

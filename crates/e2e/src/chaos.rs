@@ -5,7 +5,7 @@
 //! a run that did too little to show anything fails as vacuous.
 
 mod figures;
-mod group;
+pub(crate) mod group;
 pub mod report;
 pub mod scenarios;
 pub mod stage;

@@ -8,6 +8,7 @@
 pub mod access_log;
 pub mod chaos;
 pub mod client;
+pub mod hostile;
 pub mod http;
 pub mod ledger;
 pub mod line;

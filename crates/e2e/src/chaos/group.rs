@@ -11,13 +11,13 @@ const ROOT: &str = "/sys/fs/cgroup/memory";
 
 /// A control group with a memory limit.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     path: PathBuf,
 }
 
 impl Group {
     /// Makes a group; `None` with the reason where that can't be done.
-    pub(super) fn new(name: &str, limit: u64, watchdog: &mut Watchdog) -> Result<Self> {
+    pub(crate) fn new(name: &str, limit: u64, watchdog: &mut Watchdog) -> Result<Self> {
         let path = PathBuf::from(ROOT).join(format!("lapwing-chaos-{}-{name}", std::process::id()));
         watchdog.note(&Undo::RemoveGroup(path.display().to_string()))?;
         fs::create_dir(&path).with_context(|| format!("make the control group {}", path.display()))?;
@@ -26,13 +26,13 @@ impl Group {
     }
 
     /// Puts a process under the limit.
-    pub(super) fn take(&self, process: u32) -> Result<()> {
+    pub(crate) fn take(&self, process: u32) -> Result<()> {
         fs::write(self.path.join("cgroup.procs"), process.to_string())
             .context("move a process into its group")
     }
 
     /// How often the limit killed.
-    pub(super) fn kills(&self) -> u64 {
+    pub(crate) fn kills(&self) -> u64 {
         let text = fs::read_to_string(self.path.join("memory.oom_control")).unwrap_or_default();
         let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.and_then(|kills| kills.trim().parse().ok()).unwrap_or(0)

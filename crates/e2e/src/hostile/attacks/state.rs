@@ -1,0 +1,104 @@
+//! Things that the collector is made to remember.
+
+use anyhow::{Result, ensure};
+use lapwing::v1::{
+    Batch, FilePosition, LogRecord, Origin, ResumeRequest, Rows, SourcePosition, batch::Payload,
+    ingest_service_client::IngestServiceClient, log_record::Content, source_position::Position,
+};
+
+use super::{Answers, Attack, send, sender};
+use crate::hostile::field::{Client, Field, Who};
+
+pub(super) const ALL: &[Attack] = &[
+    Attack::new(
+        "long-sources",
+        "an agent or user",
+        "2,000 source names of 16 kB in a batch, again and again",
+        |field| by_user(field, |round| logs((0..200).map(|n| format!("{:x>16000}", round * 200 + n)))),
+    ),
+    Attack::new("many-sources", "an agent or user", "25,000 new sources a batch, again and again", |field| {
+        by_user(field, |round| logs((0..25_000).map(|n| format!("s{}", round * 25_000 + n))))
+    })
+    .short(),
+    Attack::new(
+        "keys",
+        "an agent or user",
+        "a new idempotency key of 256 bytes with each small batch",
+        |field| {
+            by_user(field, |round| {
+                let key = format!("{round:k>256}");
+                Batch { idempotency_key: key, ..logs(["keyed".to_owned()].into_iter()) }
+            })
+        },
+    ),
+    Attack::new("positions", "an agent", "10,000 new positions a batch, again and again", positions).short(),
+    Attack::new("causes", "an agent", "1,000 new causes of drops a batch, again and again", causes),
+];
+
+fn logs(sources: impl Iterator<Item = String>) -> Batch {
+    let record =
+        |source| LogRecord { source, content: Some(Content::Body("x".to_owned())), ..LogRecord::default() };
+    let rows = Rows { logs: sources.map(record).collect(), ..Rows::default() };
+    Batch { payload: Some(Payload::Rows(rows)), ..Batch::default() }
+}
+
+fn by_user(field: &Field, batch: fn(usize) -> Batch) -> Result<String> {
+    let mut client = sender(field, Who::User)?;
+    let mut answers = Answers::default();
+    let mut round = 0;
+    while field.goes_on() {
+        answers.add(field.runtime.block_on(send(&mut client, batch(round))));
+        round += 1;
+    }
+    ensure!(answers.all() >= 3, "too few batches were sent: {}", answers.shown());
+    Ok(answers.shown())
+}
+
+fn position(n: u64) -> SourcePosition {
+    SourcePosition {
+        source: format!("file:{n:x}"),
+        display_name: format!("/var/log/{n}.log"),
+        position: Some(Position::File(FilePosition { offset: n, ..FilePosition::default() })),
+        ..SourcePosition::default()
+    }
+}
+
+fn positions(field: &Field) -> Result<String> {
+    by_agent(field, |round| (round * 10_000..(round + 1) * 10_000).map(position).collect())
+}
+
+fn causes(field: &Field) -> Result<String> {
+    by_agent(field, |round| {
+        let causes = (0..1_000).map(|n| (format!("cause-{round}-{n}"), 1)).collect();
+        let read = (round + 1) * 1_000;
+        vec![SourcePosition { events_dropped: causes, events_read: read, ..position(1) }]
+    })
+}
+
+/// Sends numbered batches that move the positions of a round, until it is over.
+fn by_agent(field: &Field, moved: fn(u64) -> Vec<SourcePosition>) -> Result<String> {
+    let mut client = sender(field, Who::Agent("evil"))?;
+    field.runtime.block_on(async {
+        let request = ResumeRequest { agent_id: "evil".to_owned(), epoch: 5, ..ResumeRequest::default() };
+        client.resume(request).await?;
+        let mut answers = Answers::default();
+        let mut durable = 0;
+        while field.goes_on() {
+            let code = step(&mut client, durable + 1, moved(answers.all())).await;
+            durable += u64::from(code == tonic::Code::Ok);
+            answers.add(code);
+        }
+        ensure!(answers.all() >= 3, "too few batches were sent: {}", answers.shown());
+        Ok(answers.shown())
+    })
+}
+
+async fn step(
+    client: &mut IngestServiceClient<Client>,
+    sequence: u64,
+    positions: Vec<SourcePosition>,
+) -> tonic::Code {
+    let origin = Origin { agent_id: "evil".to_owned(), epoch: 5, sequence };
+    let batch = Batch { origin: Some(origin), positions, ..Batch::default() };
+    send(client, batch).await
+}
