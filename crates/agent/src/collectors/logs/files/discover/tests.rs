@@ -350,6 +350,22 @@ fn a_path_that_does_not_answer_keeps_nobody_waiting_and_is_read_when_it_does() {
 }
 
 #[test]
+fn a_thread_that_ended_is_started_again_and_finds_what_came_meanwhile() {
+    let case = Case::new();
+    case.write("a.log");
+    let mut watching = case.discover(&["*.log"], DEADLINE);
+    watching.until_walked();
+    watching.discovery.worker.stop();
+    let until = Instant::now() + PATIENCE;
+    while !watching.discovery.worker.thread.is_finished() {
+        assert!(Instant::now() < until, "it goes on");
+        thread::sleep(Duration::from_millis(2));
+    }
+    case.write("b.log");
+    watching.until_found("b.log");
+}
+
+#[test]
 fn files_that_are_searched_for_are_found_by_one_listing_of_each_directory() {
     let case = Case::new();
     let wanted: Vec<Wanted> = (0..100)

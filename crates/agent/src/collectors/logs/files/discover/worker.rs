@@ -93,6 +93,8 @@ struct Finder<'a> {
     looked: Instant,
     /// Everything is to be looked at again.
     again: bool,
+    /// Changes are being looked at: those that come meanwhile have their turn behind them.
+    following: bool,
 }
 
 impl Worker {
@@ -149,6 +151,7 @@ impl Worker {
             told,
             looked: Instant::now(),
             again: false,
+            following: false,
         }
     }
 
@@ -203,10 +206,12 @@ impl Finder<'_> {
         };
 
         self.again |= changes.all || changes.went.iter().any(&mut concerns);
+        self.following = true;
         for came in changes.came.into_iter().filter(|came| concerns(came)) {
             let walk = Walk::new(routes, self.progress, self.hung);
             walk.one(&came.0, &came.1, self)?;
         }
+        self.following = false;
         Ok(())
     }
 }
@@ -256,7 +261,7 @@ impl Findings for Finder<'_> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Stopped);
         }
-        if self.looked.elapsed() < LOOK {
+        if self.following || self.looked.elapsed() < LOOK {
             return Ok(());
         }
         // What is new is not to wait for the end of a long walk.
