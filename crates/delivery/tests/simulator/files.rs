@@ -147,6 +147,7 @@ impl Tailed {
                 head_hash: xxh3_64(&self.head),
                 generation: self.generation,
                 offset: self.offset as u64,
+                ..FilePosition::default()
             })),
             events_read: self.read,
             ..SourcePosition::default()
