@@ -1,0 +1,141 @@
+//! What the collector knows a file by.
+//!
+//! A file's key leaves its device out where birth times tell files apart: the number of a device may change with a reboot. But a
+//! volume that was cloned holds files of the same inode and birth time. The second of them gets a key with its device.
+
+use std::{collections::HashMap, path::Path};
+
+use super::identity::{About, Identity};
+
+/// The keys of files that were seen.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    keys: HashMap<Identity, String>,
+    owners: HashMap<String, Identity>,
+    /// Keys of clones that the collector knows, by the name they were found under.
+    clones: HashMap<(String, std::path::PathBuf), String>,
+}
+
+/// What is known of a key that is not open.
+pub(super) struct Owner<'a> {
+    pub(super) path: &'a Path,
+    pub(super) device: u64,
+}
+
+impl Keys {
+    /// Takes what the collector knows: keys, and the names of their files.
+    pub(super) fn new<'a>(known: impl Iterator<Item = (&'a str, &'a Path)>) -> Self {
+        let clone =
+            |(key, path): (&str, &Path)| Some(((base(key)?.to_owned(), path.to_owned()), key.to_owned()));
+        Self { clones: known.filter_map(clone).collect(), ..Self::default() }
+    }
+
+    /// The key of the file at `path`. `held` tells what is known of a key.
+    pub(super) fn of<'a>(
+        &mut self,
+        identity: &Identity,
+        path: &Path,
+        held: impl Fn(&str) -> Option<Owner<'a>>,
+    ) -> String {
+        if let Some(key) = self.keys.get(identity) {
+            return key.clone();
+        }
+        let key = self.choose(identity, path, held);
+        self.keys.insert(*identity, key.clone());
+        self.owners.insert(key.clone(), *identity);
+        key
+    }
+
+    fn choose<'a>(
+        &self,
+        identity: &Identity,
+        path: &Path,
+        held: impl Fn(&str) -> Option<Owner<'a>>,
+    ) -> String {
+        let key = identity.key();
+        if identity.birth_time == 0 {
+            return key;
+        }
+        let own = format!("{key}@{:x}", identity.device);
+        if let Some(clone) = self.clones.get(&(key.clone(), path.to_owned())) {
+            return clone.clone();
+        }
+        if held(&own).is_some() || self.owners.get(&key).is_some_and(|owner| owner.device != identity.device)
+        {
+            return own;
+        }
+        match held(&key) {
+            // The number of its device changed, or another file of the kind is where the known one was.
+            Some(owner)
+                if owner.device != identity.device && owner.path != path && is_there(&owner, &key) =>
+            {
+                own
+            }
+            _ => key,
+        }
+    }
+
+    /// Lets go of a file that was closed.
+    pub(super) fn forget(&mut self, key: &str) {
+        if let Some(identity) = self.owners.remove(key) {
+            self.keys.remove(&identity);
+        }
+    }
+}
+
+fn is_there(owner: &Owner<'_>, key: &str) -> bool {
+    About::of_path(owner.path).is_ok_and(|about| about.identity.key() == key)
+}
+
+/// The key that a clone's key begins with.
+fn base(key: &str) -> Option<&str> {
+    let (base, _) = key.rsplit_once('@')?;
+    base.contains('@').then_some(base)
+}
+
+/// Whether a file may have this key.
+pub(super) fn fits(identity: &Identity, key: &str) -> bool {
+    let own = identity.key();
+    key == own || base(key) == Some(&own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Identity = Identity { device: 7, inode: 12, birth_time: 5 };
+    const CLONE: Identity = Identity { device: 8, ..FIRST };
+
+    #[test]
+    fn clones_have_keys_of_their_own_and_keep_them_by_their_names() {
+        let (a, b) = (Path::new("/a/app.log"), Path::new("/b/app.log"));
+        let mut keys = Keys::default();
+        assert_eq!(keys.of(&FIRST, a, |_| None), "file:c@5");
+        assert_eq!(keys.of(&CLONE, b, |_| None), "file:c@5@8");
+        assert_eq!(keys.of(&FIRST, a, |_| None), "file:c@5");
+
+        // After a reboot the devices have each other's numbers.
+        let known = [("file:c@5", a), ("file:c@5@8", b)];
+        let mut keys = Keys::new(known.into_iter());
+        let held = |key: &str| (key == "file:c@5").then_some(Owner { path: a, device: 7 });
+        assert_eq!(keys.of(&FIRST, b, held), "file:c@5@8");
+        assert_eq!(keys.of(&CLONE, a, held), "file:c@5");
+        assert!(fits(&CLONE, "file:c@5@8") && fits(&CLONE, "file:c@5"));
+        assert!(!fits(&CLONE, "file:d@5@8"));
+    }
+
+    #[test]
+    fn a_file_whose_device_changed_keeps_its_key() {
+        let (a, b) = (Path::new("/a/app.log"), Path::new("/b/app.log"));
+        let held = |_: &str| Some(Owner { path: a, device: 7 });
+        assert_eq!(
+            Keys::default().of(&CLONE, a, |key| (key == "file:c@5").then(|| held(key)).flatten()),
+            "file:c@5"
+        );
+        // Nothing is where it was: it has another name by now.
+        assert_eq!(
+            Keys::default().of(&CLONE, b, |key| (key == "file:c@5").then(|| held(key)).flatten()),
+            "file:c@5"
+        );
+    }
+}
