@@ -17,6 +17,10 @@ pub struct Counters {
     pub lines_truncated: Count,
     /// Times a file was truncated or replaced while it was read.
     pub files_truncated: Count,
+    /// Times what was read of a file already was overwritten or cut, and reading went on where it was the same.
+    pub files_overwritten: Count,
+    /// Bytes that are known to have been in files and that nobody can read any more.
+    pub bytes_lost: Count,
     /// Files that could not be opened or read.
     pub file_errors: Count,
     /// Links that were not followed because anybody may have planted them.
@@ -112,6 +116,16 @@ impl Counters {
             "lapwing_agent_files_truncated_total",
             "Times a file was truncated or replaced while it was read.",
             self.files_truncated.get(),
+        );
+        page.counter(
+            "lapwing_agent_files_overwritten_total",
+            "Times what was read of a file already was overwritten or cut, and reading went on where it was the same.",
+            self.files_overwritten.get(),
+        );
+        page.counter(
+            "lapwing_agent_lost_bytes_total",
+            "Bytes that are known to have been in files and that nobody can read any more.",
+            self.bytes_lost.get(),
         );
         page.counter(
             "lapwing_agent_file_errors_total",

@@ -19,6 +19,20 @@ pub enum Input {
     },
 }
 
+/// What a run is of its lines. A line without an end is given out in parts, which together are the line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LinePart {
+    /// Whole lines.
+    #[default]
+    Whole,
+    /// The beginning of a line that has no end yet.
+    First,
+    /// What came to it, and it still has no end.
+    Next,
+    /// What came to it up to its end.
+    Last,
+}
+
 /// Whole lines of one file as they stood in it.
 #[derive(Debug)]
 pub struct LineRun {
@@ -32,6 +46,8 @@ pub struct LineRun {
     pub observed_time: u64,
     /// The one line in it was cut at the limit.
     pub truncated: bool,
+    /// Whether it is whole lines, or a part of one.
+    pub part: LinePart,
     /// Up to where the file is read with them.
     pub position: SourcePosition,
 }

@@ -12,7 +12,7 @@ use lapwing::{
 use tokio::time::Instant;
 
 use super::TARGET_BYTES;
-use crate::input::{Input, LineRun};
+use crate::input::{Input, LinePart, LineRun};
 
 /// Sources at which a batch is full, however little is in it: thousands of files may move at once.
 const MAX_SOURCES: usize = 512;
@@ -20,6 +20,8 @@ const MAX_SOURCES: usize = 512;
 const MAX_ROWS: usize = 1 << 18;
 /// Marks a line that was cut at the limit.
 const TRUNCATED: &str = "lapwing.truncated";
+/// Marks a part of a line: first, next or last.
+const PART: &str = "lapwing.part";
 
 /// What has come and has not left.
 #[derive(Debug, Default)]
@@ -112,11 +114,9 @@ impl Logs {
     fn add(&mut self, run: LineRun) {
         self.rows += run.rows as usize;
         self.bytes += run.data.len();
+        self.attributes.push_run(run.rows, attributes(&run));
         self.sources.push_run(run.rows, run.source);
         self.times.push_run(run.rows, run.observed_time);
-        let attributes =
-            if run.truncated { Attributes::from_iter([(TRUNCATED, "true")]) } else { Attributes::default() };
-        self.attributes.push_run(run.rows, attributes);
         self.tail.push(run.data);
         self.moved(run.position);
     }
@@ -149,4 +149,15 @@ impl Logs {
             tail: self.tail,
         }
     }
+}
+
+fn attributes(run: &LineRun) -> Attributes {
+    let part = match run.part {
+        LinePart::Whole => None,
+        LinePart::First => Some("first"),
+        LinePart::Next => Some("next"),
+        LinePart::Last => Some("last"),
+    };
+    let marks = [(PART, part), (TRUNCATED, run.truncated.then_some("true"))];
+    Attributes::from_iter(marks.into_iter().filter_map(|(key, value)| Some((key, value?))))
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use flate2::bufread::MultiGzDecoder;
-use rustix::{buffer::spare_capacity, fs::SeekFrom, io::pread};
+use rustix::{buffer::spare_capacity, io::pread};
 
-use super::identity::About;
+use super::{holes, identity::About};
 
 /// Bytes of a compressed copy that are kept unpacked, at least.
 const WINDOW: usize = 64 << 10;
@@ -72,13 +72,7 @@ impl Content {
     /// The first place from `offset` on that is in no hole.
     pub(super) fn data_from(&self, offset: u64) -> io::Result<u64> {
         let Self::Plain(file) = self else { return Ok(offset) };
-        match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-            Ok(place) => Ok(place),
-            // Nothing but a hole up to the end.
-            Err(rustix::io::Errno::NXIO) => Ok(About::of_file(file)?.size.max(offset)),
-            // A file system that knows no holes.
-            Err(_) => Ok(offset),
-        }
+        holes::next_data(file, offset)
     }
 
     /// The file itself.

@@ -1,56 +1,72 @@
-//! What `copytruncate` leaves: a copy of a file beside it, with the lines that were not read before the file was truncated.
+//! What rotation leaves: a copy of a file beside it, with the lines that were not read before the file was truncated or went away.
 
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
+    time::SystemTime,
 };
 
-use rustix::io::pread;
+use super::{
+    content::{Content, Packed, Packing},
+    fingerprint::Fingerprint,
+    identity::{About, Identity},
+};
 
-use super::identity::{About, Identity};
-
-/// Files looked at, the newest names first: more than rotations keep.
+/// Files looked at, the newest first: more than rotations keep.
 const MAX_CANDIDATES: usize = 64;
+/// Compressed files begin to be unpacked up to here to see whether one is the copy.
+const MAX_UNPACKED: u64 = 4 << 30;
+/// No compression that is read here makes bytes fewer than one in so many.
+const MAX_RATIO: u64 = 40_000;
 
-/// What was read of a file before it was truncated.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Read<'a> {
-    pub(super) identity: Identity,
-    /// Up to where.
-    pub(super) offset: u64,
-    /// Its first bytes.
-    pub(super) head: &'a [u8],
-    /// The bytes before `offset`.
-    pub(super) trace: &'a [u8],
-}
-
-/// The copy of the file at `path`, when one holds more than was read: it has the same bytes at its head and before `offset`.
-pub(super) fn find(path: &Path, read: Read<'_>) -> Option<File> {
-    if read.trace.is_empty() {
+/// The copy of a file that was read up to where `known` says: one of the files beside `names` that has the same bytes at its head and
+/// before the position, and more behind it.
+pub(super) fn find(names: &[PathBuf], identity: Identity, known: &Fingerprint) -> Option<Content> {
+    if known.trace.length == 0 {
         return None;
     }
-    let stem = path.file_stem()?.as_encoded_bytes();
-    let mut candidates: Vec<_> = fs::read_dir(path.parent()?)
-        .ok()?
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(stem))
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
+    let mut candidates: Vec<_> = names.iter().filter_map(|name| beside(name)).flatten().collect();
     candidates.sort_by(|a, b| b.cmp(a));
-    candidates.iter().take(MAX_CANDIDATES).find_map(|(_, path)| open(path, read))
+    candidates.dedup();
+    candidates.iter().take(MAX_CANDIDATES).find_map(|(_, path)| open(path, identity, known))
 }
 
-fn open(path: &Path, read: Read<'_>) -> Option<File> {
+/// The newest change of a name in the folders of `names`.
+pub(super) fn names_changed(names: &[PathBuf]) -> Option<SystemTime> {
+    let changed = |name: &PathBuf| fs::metadata(name.parent()?).ok()?.modified().ok();
+    names.iter().filter_map(changed).max()
+}
+
+fn beside(name: &Path) -> Option<impl Iterator<Item = (SystemTime, PathBuf)>> {
+    let stem = name.file_stem()?.as_encoded_bytes().to_owned();
+    let entries = fs::read_dir(name.parent()?).ok()?.flatten();
+    let named = entries.filter(move |entry| entry.file_name().as_encoded_bytes().starts_with(&stem));
+    Some(named.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
+}
+
+fn open(path: &Path, identity: Identity, known: &Fingerprint) -> Option<Content> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).ok()?;
     let about = About::of_file(&file).ok()?;
-    let may_be = about.is_regular && about.identity != read.identity && about.size > read.offset;
-    let before = read.offset - read.trace.len() as u64;
-    (may_be && holds(&file, 0, read.head) && holds(&file, before, read.trace)).then_some(file)
+    if !about.is_regular || about.identity == identity {
+        return None;
+    }
+    let mut content = content(path, file, about.size, known)?;
+    let is_copy = known.is_in(&mut content).ok()?;
+    let has_more = !content.read_at(known.offset, 1).ok()?.is_empty();
+    (is_copy && has_more).then_some(content)
 }
 
-fn holds(file: &File, offset: u64, bytes: &[u8]) -> bool {
-    let mut found = vec![0; bytes.len()];
-    pread(file, &mut found[..], offset).is_ok_and(|length| length == bytes.len()) && found == bytes
+fn content(path: &Path, file: File, size: u64, known: &Fingerprint) -> Option<Content> {
+    let packing = match path.extension().and_then(|end| end.to_str()) {
+        Some("gz") => Packing::Gzip,
+        Some("zst") => Packing::Zstd,
+        _ if size > known.offset => return Some(Content::Plain(file)),
+        _ => return None,
+    };
+    let may_be = known.offset < MAX_UNPACKED && size.saturating_mul(MAX_RATIO) > known.offset;
+    let mut content = Content::Packed(Packed::open(file, packing).ok().filter(|_| may_be)?);
+    // Cheap to see, and nearly always enough to see that it is not.
+    known.has_head(&mut content).ok()?.then_some(content)
 }

@@ -18,6 +18,8 @@ pub(super) struct Identity {
 pub(super) struct About {
     pub(super) identity: Identity,
     pub(super) size: u64,
+    /// When its content changed last, nanoseconds since the Unix epoch.
+    pub(super) modified: u64,
     pub(super) is_regular: bool,
     /// No name leads to it any more.
     pub(super) is_unlinked: bool,
@@ -46,17 +48,20 @@ impl About {
 
     pub(super) fn new(stat: &Statx) -> Self {
         let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-        let birth = &stat.stx_btime;
-        let nanos = u64::try_from(birth.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
+        let nanos = |time: &rustix::fs::StatxTimestamp| {
+            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+            seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(time.tv_nsec))
+        };
         let identity = Identity {
             device: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
             inode: stat.stx_ino,
-            birth_time: if has_birth { nanos + u64::from(birth.tv_nsec) } else { 0 },
+            birth_time: if has_birth { nanos(&stat.stx_btime) } else { 0 },
         };
         let kind = rustix::fs::FileType::from_raw_mode(stat.stx_mode.into());
         Self {
             identity,
             size: stat.stx_size,
+            modified: nanos(&stat.stx_mtime),
             is_regular: kind == rustix::fs::FileType::RegularFile,
             is_unlinked: stat.stx_nlink == 0,
         }

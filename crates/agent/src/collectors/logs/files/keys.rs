@@ -93,6 +93,11 @@ fn base(key: &str) -> Option<&str> {
     base.contains('@').then_some(base)
 }
 
+/// The part of a key that clones share.
+pub(super) fn file_part(key: &str) -> &str {
+    base(key).unwrap_or(key)
+}
+
 /// Whether a file may have this key.
 pub(super) fn fits(identity: &Identity, key: &str) -> bool {
     let own = identity.key();

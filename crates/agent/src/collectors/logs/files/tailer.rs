@@ -1,9 +1,13 @@
 //! The thread that finds, reads and follows files.
 
 mod held;
+mod late;
 mod open_files;
+#[cfg(test)]
+mod replaced_tests;
 mod rest;
 mod scan;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -11,7 +15,7 @@ mod turn;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,13 +30,16 @@ use tokio::sync::mpsc::Sender;
 
 use self::{
     held::FileHeld,
+    late::LateFiles,
     open_files::{HOT, OpenFiles},
     turn::{Closed, Turn},
 };
 use super::{
     FilesConfig, PACE,
     discover::Discovery,
-    file::{Bounds, Step},
+    file::{Bounds, Change, Step},
+    keys::Keys,
+    names,
     watch::{Waker, Watch},
 };
 use crate::{
@@ -69,12 +76,22 @@ impl Tailer {
         let discovery = Discovery::start(&config, watch.waker(), Arc::clone(&counters)).map_err(hint)?;
         let stop = Arc::new(AtomicBool::new(false));
         let tailer = Self { stop: Arc::clone(&stop), waker: watch.waker() };
-        let bounds = Bounds { max_line: config.max_line_bytes, max_rows: max_rows.max(1) };
-        let held = held.into_iter().filter_map(FileHeld::new).map(|held| (held.key.clone(), held)).collect();
+        let bounds = Bounds {
+            max_line: config.max_line_bytes,
+            max_rows: max_rows.max(1),
+            unfinished: config.unfinished_line,
+            identity: config.identity,
+        };
+        let held: HashMap<String, FileHeld> =
+            held.into_iter().filter_map(FileHeld::new).map(|held| (held.key.clone(), held)).collect();
         let tail = TailLoop {
             config,
             bounds,
             first_start,
+            late: LateFiles::default(),
+            keys: Keys::new(
+                held.iter().map(|(key, held): (&String, &FileHeld)| (key.as_str(), held.path.as_path())),
+            ),
             held,
             watch,
             discovery,
@@ -113,6 +130,9 @@ struct TailLoop {
     first_start: bool,
     /// Files that are not open, and up to where the collector holds them.
     held: HashMap<String, FileHeld>,
+    late: LateFiles,
+    /// What files are known by.
+    keys: Keys,
     watch: Watch,
     discovery: Discovery,
     /// What the walk that goes on has found so far.
@@ -161,14 +181,14 @@ impl TailLoop {
             }
             let Some(file) = self.files.open.get_mut(&key) else { continue };
             match file.step(self.bounds) {
-                Ok(Step::Idle) if file.grew.elapsed() > HOT => {
+                Ok(Step::Idle) if file.grew.elapsed() > HOT && file.can_be_watched() => {
                     self.files.cool(key, &mut self.watch);
                     continue;
                 }
                 Ok(Step::Idle) => {}
                 Ok(step) => {
                     // What is written while this turn is handed on waits for the next one: a shipment each would cost more than it is worth.
-                    busy |= !matches!(step, Step::Lines { more: false, .. });
+                    busy |= !matches!(step, Step::Lines { more: false, .. } | Step::Unsupported);
                     self.take(&key, step)?;
                 }
                 Err(error) => {
@@ -185,20 +205,61 @@ impl TailLoop {
     fn take(&mut self, key: &str, step: Step) -> Result<(), Closed> {
         let Some(file) = self.files.open.get(key) else { return Ok(()) };
         match step {
-            Step::Truncated => {
-                self.counters.files_truncated.add(1);
-                tracing::info!("{}: was truncated, reading it from its beginning", file.path().display());
+            Step::Changed(change) => {
+                self.report(file.path(), change);
                 Ok(())
             }
-            Step::Lines { data, rows, truncated, .. } => {
+            Step::Unsupported => {
+                self.counters.file_errors.add(1);
+                tracing::warn!(
+                    "{}: is UTF-16, which is not supported yet: it is not read",
+                    file.path().display()
+                );
+                let position = file.position(false);
+                self.turn.send(Input::Position(position))
+            }
+            Step::Moved => {
+                let position = file.position(false);
+                self.turn.send(Input::Position(position))
+            }
+            Step::Lines { data, rows, truncated, part, .. } => {
                 self.counters.lines_read.add(u64::from(rows));
                 self.counters.bytes_read.add(data.len() as u64);
                 self.counters.lines_truncated.add(u64::from(truncated));
                 let (source, position) = (file.source(), file.position(false));
-                let run = LineRun { source, rows, data, observed_time: now(), truncated, position };
+                let run = LineRun { source, rows, data, observed_time: now(), truncated, part, position };
                 self.turn.send(Input::Lines(run))
             }
             Step::Searching | Step::Idle => Ok(()),
+        }
+    }
+
+    /// Reports that what was read of a file is not what it was.
+    fn report(&self, path: &Path, change: Change) {
+        let path = names::display(path);
+        match change {
+            Change::InCopy => {
+                self.counters.files_truncated.add(1);
+                tracing::info!("{path}: was truncated; what was not read of it is read from its copy first");
+            }
+            Change::Anew { lost: 0 } => {
+                self.counters.files_truncated.add(1);
+                tracing::info!("{path}: was truncated or has other content, reading it from its beginning");
+            }
+            Change::Anew { lost } => {
+                self.counters.files_truncated.add(1);
+                self.counters.bytes_lost.add(lost);
+                tracing::warn!(
+                    "{path}: was truncated, and no copy of it is found: at least {lost} bytes were not read and are lost; \
+                     reading it from its beginning"
+                );
+            }
+            Change::Overwritten => {
+                self.counters.files_overwritten.add(1);
+                tracing::debug!(
+                    "{path}: was overwritten or cut, reading on where it is not the same any more"
+                );
+            }
         }
     }
 

@@ -1,13 +1,17 @@
 //! Looking for files that lost their name, beside the place where they had it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fs,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::progress::Progress;
-use crate::collectors::logs::files::identity::About;
+use crate::collectors::logs::files::{
+    file::places,
+    identity::About,
+    keys::{self, fits},
+};
 
 /// A file that is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(in crate::collectors::logs::files) struct Wanted {
     pub(in crate::collectors::logs::files) key: String,
     /// The name it had.
     pub(in crate::collectors::logs::files) path: PathBuf,
+    /// Where that led to, when it is another place.
+    pub(in crate::collectors::logs::files) target: Option<PathBuf>,
 }
 
 /// Where a file is that lost its name.
@@ -34,45 +40,70 @@ pub(super) fn search(
     hung: &HashSet<PathBuf>,
     progress: &Progress,
 ) -> Vec<(String, Found)> {
-    let mut by_folder: BTreeMap<PathBuf, Vec<Wanted>> = BTreeMap::new();
-    for wanted in wanted {
-        let folder = wanted.path.parent().unwrap_or(&wanted.path).to_owned();
-        by_folder.entry(folder).or_default().push(wanted);
+    let mut by_folder: BTreeMap<PathBuf, Vec<&Wanted>> = BTreeMap::new();
+    for wanted in &wanted {
+        progress.begin(&wanted.path);
+        let places = places(&wanted.path, wanted.target.as_deref());
+        let folders: BTreeSet<&Path> = places.iter().map(|place| place.parent().unwrap_or(place)).collect();
+        for folder in folders {
+            by_folder.entry(folder.to_owned()).or_default().push(wanted);
+        }
     }
 
-    let mut found = Vec::new();
+    let mut found: HashMap<&str, Found> = HashMap::new();
     for (folder, wanted) in by_folder {
         let is_hung = folder.ancestors().any(|path| hung.contains(path));
         let there = if is_hung { None } else { list(&folder, &wanted, progress) };
-        found.extend(wanted.into_iter().map(|wanted| {
+        for wanted in wanted {
             let place = match &there {
                 None => Found::Unknown,
-                Some(there) => match there.get(&wanted.key) {
+                Some(there) => match there.get(wanted.key.as_str()) {
                     None => Found::Gone,
-                    Some(path) if *path == wanted.path => Found::Unknown,
                     Some(path) => Found::At(path.clone()),
                 },
             };
-            (wanted.key, place)
-        }));
+            let known = found.entry(&wanted.key).or_insert(Found::Gone);
+            // What could not be looked at may hold it.
+            if matches!((&*known, &place), (Found::Gone, _) | (_, Found::At(_))) {
+                *known = place;
+            }
+        }
     }
+    let located = wanted.iter().map(|wanted| {
+        let place = found.remove(wanted.key.as_str()).unwrap_or(Found::Unknown);
+        let place = if place == Found::Unknown && is_removed(wanted) { Found::Gone } else { place };
+        let has_name = matches!(place, Found::At(_))
+            && About::of_path(&wanted.path).is_ok_and(|about| fits(&about.identity, &wanted.key));
+        (wanted.key.clone(), if has_name { Found::Unknown } else { place })
+    });
+    let located = located.collect();
     progress.done();
-    found
+    located
+}
+
+/// Whether both a link and the directory that it led to are gone, as when a pod is deleted.
+fn is_removed(wanted: &Wanted) -> bool {
+    let is_gone =
+        |path: &Path| fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let folder = wanted.target.as_deref().and_then(Path::parent);
+    folder.is_some_and(is_gone)
+        && is_gone(&wanted.path)
+        && wanted.path.parent().is_some_and(|path| path.is_dir())
 }
 
 /// Where in a directory the wanted files are; `None` when it can't be read.
-fn list(folder: &Path, wanted: &[Wanted], progress: &Progress) -> Option<HashMap<String, PathBuf>> {
+fn list(folder: &Path, wanted: &[&Wanted], progress: &Progress) -> Option<HashMap<String, PathBuf>> {
     progress.begin(folder);
-    let keys: HashSet<&str> = wanted.iter().map(|wanted| wanted.key.as_str()).collect();
+    let keys: HashMap<&str, &str> =
+        wanted.iter().map(|wanted| (keys::file_part(&wanted.key), wanted.key.as_str())).collect();
     let mut there = HashMap::new();
     for entry in fs::read_dir(folder).ok()? {
         // The rest of a listing that breaks off is unknown.
         let path = entry.ok()?.path();
         progress.tick();
         let Ok(about) = About::of_path(&path) else { continue };
-        let key = about.identity.key();
-        if keys.contains(key.as_str()) {
-            there.entry(key).or_insert(path);
+        if let Some(key) = keys.get(about.identity.key().as_str()) {
+            there.entry((*key).to_owned()).or_insert(path);
         }
     }
     Some(there)

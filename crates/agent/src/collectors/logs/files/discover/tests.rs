@@ -17,7 +17,7 @@ use super::{
     walk::{Findings, Folder, Stopped, Walk},
     *,
 };
-use crate::collectors::logs::files::StartAt;
+use crate::collectors::logs::files::{FileIdentity, StartAt};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -105,6 +105,8 @@ impl Case {
             max_line_bytes: 1000,
             // Only events can be quicker.
             rescan_interval: Duration::from_secs(3600),
+            identity: FileIdentity::Auto,
+            unfinished_line: None,
             close_after: Duration::from_secs(1),
         };
         let waker = Waker::new().unwrap();
@@ -377,7 +379,7 @@ fn files_that_are_searched_for_are_found_by_one_listing_of_each_directory() {
                 1 => fs::remove_file(&path).unwrap(),
                 _ => {}
             }
-            Wanted { key, path }
+            Wanted { key, path, target: None }
         })
         .collect();
     let found = search::search(wanted.clone(), &HashSet::new(), &Progress::default());

@@ -18,7 +18,11 @@ pub(super) struct FileHeld {
 impl FileHeld {
     /// `None` for what is no file.
     pub(super) fn new(position: SourcePosition) -> Option<Self> {
-        let events = Events { read: position.events_read, truncated: position.events_truncated };
+        let events = Events {
+            read: position.events_read,
+            truncated: position.events_truncated,
+            dropped: position.events_dropped,
+        };
         let path = names::path(&position.display_name);
         let key = position.source;
         match position.position {
@@ -29,6 +33,11 @@ impl FileHeld {
 
     /// To be searched for under another name.
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { key: self.key.clone(), path: self.path.clone() }
+        Wanted { key: self.key.clone(), path: self.path.clone(), target: self.target() }
+    }
+
+    /// Where its name led to, when that was another place.
+    pub(super) fn target(&self) -> Option<PathBuf> {
+        Some(&self.position.target).filter(|target| !target.is_empty()).map(|target| names::path(target))
     }
 }

@@ -8,12 +8,12 @@ use std::{
 
 use lapwing::v1::{SourcePosition, source_position::Position};
 
-use super::{TailLoop, held::FileHeld, rest::TURNS, turn::Closed};
+use super::{TailLoop, held::FileHeld, late::open_for_writing, rest::TURNS, turn::Closed};
 use crate::{
     collectors::logs::files::{
         StartAt,
         discover::{Found, FoundFile, News, Wanted},
-        file::{Events, TailedFile},
+        file::{Events, GONE, Resumed, TailedFile},
         names,
     },
     input::Input,
@@ -42,7 +42,7 @@ impl TailLoop {
 
     /// A file that is to be read is there.
     fn found(&mut self, file: FoundFile) -> Result<(), Closed> {
-        let key = file.about.identity.key();
+        let key = self.key_of(&file.about.identity, &file.path);
         if let Some(target) = file.target.filter(|_| !self.files.open.contains_key(&key)) {
             tracing::debug!("{}: leads to {}", names::display(&file.path), names::display(&target));
         }
@@ -97,6 +97,7 @@ impl TailLoop {
     pub(super) fn look_over(&mut self) -> Result<(), Closed> {
         self.files.look_at_unwatched(&mut self.watch);
         self.close_gone()?;
+        self.find_late()?;
         self.take_turns()?;
         match self.discovery.oversee() {
             Ok(false) => {}
@@ -112,10 +113,23 @@ impl TailLoop {
         Ok(())
     }
 
-    /// A file that is gone has nothing to be read again.
+    /// Of a file that is gone there may be a copy; else nothing can be read again.
     pub(super) fn forget(&mut self, key: &str) -> Result<(), Closed> {
-        let Some(held) = self.held.remove(key) else { return Ok(()) };
-        tracing::info!("{}: is gone; what was not read of it is lost", held.path.display());
+        let Some(mut held) = self.held.remove(key) else { return Ok(()) };
+        if let Some(copy) = TailedFile::copy_of(&held.path, &held.position, &held.key, held.events.clone()) {
+            tracing::info!(
+                "{}: is gone; what was not read of it is read from its copy",
+                names::display(&held.path)
+            );
+            self.files.insert(&held.key, copy);
+            return Ok(());
+        }
+
+        held.events.drop_one(GONE);
+        tracing::warn!(
+            "{}: is gone; what was written to it while nobody read it is lost, how much is not known",
+            names::display(&held.path)
+        );
         self.turn.send(Input::Position(SourcePosition {
             source: held.key,
             display_name: names::display(&held.path),
@@ -123,7 +137,7 @@ impl TailLoop {
             position: Some(Position::File(held.position)),
             events_read: held.events.read,
             events_truncated: held.events.truncated,
-            ..SourcePosition::default()
+            events_dropped: held.events.dropped,
         }))
     }
 
@@ -134,7 +148,7 @@ impl TailLoop {
         let name = held.filter(|_| gone).map_or(path, |held| &held.path);
         let opened = TailedFile::open(path, name).and_then(|file| {
             let Some(mut file) = file else { return Ok(None) };
-            if file.key() != key {
+            if !file.take_key(key) {
                 // Another file has the name by now: the next scan takes it.
                 return Ok(None);
             }
@@ -155,6 +169,9 @@ impl TailLoop {
             }
         };
         self.complained.remove(path);
+        if is_new && let Err(error) = self.succeed(&mut file)? {
+            tracing::debug!("{}: can't be compared with what it replaced: {error}", path.display());
+        }
         file.gone_since = gone.then(Instant::now);
         self.held.remove(key);
         if is_new {
@@ -170,12 +187,9 @@ impl TailLoop {
     fn place(&self, file: &mut TailedFile, held: Option<&FileHeld>) -> io::Result<()> {
         match held {
             Some(held) => {
-                if !file.resume(&held.position, held.events)? {
-                    self.counters.files_truncated.add(1);
-                    tracing::info!(
-                        "{}: has other content than before, reading it from its beginning",
-                        file.path().display()
-                    );
+                match file.resume(&held.position, held.events.clone(), self.config.identity)? {
+                    Resumed::Same => {}
+                    Resumed::Changed(change) => self.report(file.path(), change),
                 }
                 Ok(())
             }
@@ -204,13 +218,24 @@ impl TailLoop {
         };
         let quiet = self.files.open.iter().filter(|(_, file)| is_quiet(file)).map(|(key, _)| key.clone());
         let quiet: Vec<String> = quiet.collect();
+        self.close_unwritten(quiet)
+    }
+
+    /// Closes files that are quiet, but none without a name that another program may still write to.
+    fn close_unwritten(&mut self, quiet: Vec<String>) -> Result<(), Closed> {
+        let unlinked =
+            quiet.iter().filter_map(|key| self.files.open.get(key)).filter(|file| file.is_unlinked());
+        let written = open_for_writing(&unlinked.map(TailedFile::identity).collect());
         for key in quiet {
-            self.close(&key)?;
+            match self.files.open.get_mut(&key) {
+                Some(file) if written.contains(&file.identity()) => file.gone_since = Some(Instant::now()),
+                _ => self.close(&key)?,
+            }
         }
         Ok(())
     }
 
-    fn close(&mut self, key: &str) -> Result<(), Closed> {
+    pub(super) fn close(&mut self, key: &str) -> Result<(), Closed> {
         let Some(file) = self.files.open.get_mut(key) else { return Ok(()) };
         match file.unfinished_line(self.bounds) {
             Ok(Some(step)) => self.take(key, step)?,
@@ -219,12 +244,14 @@ impl TailLoop {
         }
         let Some(file) = self.files.remove(key) else { return Ok(()) };
         self.counters.files_open.set(self.files.open.len() as u64);
+        self.keys.forget(key);
         tracing::debug!("{}: closed (deleted: {})", file.path().display(), file.is_unlinked());
         if !file.is_unlinked() {
             // Should it get its name back, it goes on from here; the collector forgets it, and its counts begin anew.
             let held = FileHeld::new(file.position(false))
                 .map(|held| FileHeld { events: Events::default(), ..held });
             self.held.extend(held.map(|held| (held.key.clone(), held)));
+            self.late.add(key, &file);
         }
         self.turn.send(Input::Position(file.position(true)))
     }

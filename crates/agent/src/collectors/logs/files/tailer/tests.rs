@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use super::Tailer;
 use crate::{
     collectors::logs::files::{
-        FilesConfig, StartAt,
+        FileIdentity, FilesConfig, StartAt,
         discover::{Globs, Pattern},
     },
     counters::Counters,
@@ -40,6 +40,8 @@ impl Tail {
             start_at: StartAt::Beginning,
             max_line_bytes: 1000,
             rescan_interval: Duration::from_secs(1),
+            identity: FileIdentity::Auto,
+            unfinished_line: None,
             close_after: Duration::from_secs(1),
         };
         let counters = Arc::new(Counters::default());

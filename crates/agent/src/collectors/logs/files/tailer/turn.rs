@@ -63,7 +63,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::input::LineRun;
+    use crate::input::{LinePart, LineRun};
 
     fn lines(rows: u32, bytes: usize) -> Input {
         Input::Lines(LineRun {
@@ -72,6 +72,7 @@ mod tests {
             data: Bytes::from(vec![b'\n'; bytes]),
             observed_time: 0,
             truncated: false,
+            part: LinePart::Whole,
             position: SourcePosition::default(),
         })
     }

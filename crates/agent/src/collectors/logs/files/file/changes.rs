@@ -1,0 +1,292 @@
+//! What was read already is not what it was: truncated, replaced, overwritten, cut off.
+//!
+//! What was not read before is read from the copy that rotation left, if there is one. Then the reader goes on behind what is still the
+//! same, as far as that can be seen; and where nothing is, at the beginning.
+
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use lapwing::v1::FilePosition;
+use memchr::memrchr;
+
+use super::{Bounds, Content, Events, GONE, Step, TailedFile, UTF16, places};
+use crate::collectors::logs::files::{
+    FileIdentity, copy,
+    fingerprint::{Fingerprint, Hashed, Marks},
+    identity::{About, Identity},
+    names,
+};
+
+/// A file that became shorter is looked at again until it stays as it is, but no longer than this: it may just be written anew.
+const SETTLES: Duration = Duration::from_secs(1);
+/// Names beside a file that changed within this time before a search may change again at the same moment.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// What became of a file whose read part changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was truncated; what was not read is read from its copy, then the file from its beginning.
+    InCopy,
+    /// It was truncated or has other content, and is read from its beginning. So many bytes of it are known to be lost.
+    Anew { lost: u64 },
+    /// It is the same up to a place before the position, or the position is elsewhere in it by now; it is read on from there.
+    Overwritten,
+}
+
+/// Where a file goes on of which the collector knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    /// Where it was.
+    Same,
+    /// See [`Change`].
+    Changed(Change),
+}
+
+/// A file that became shorter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    /// Size and time of change, as of the last look.
+    seen: (u64, u64),
+    since: Instant,
+}
+
+impl TailedFile {
+    /// What a file that is gone held behind what was read of it, when there is a copy.
+    pub(crate) fn copy_of(path: &Path, held: &FilePosition, key: &str, events: Events) -> Option<Self> {
+        let target = Some(&held.target).filter(|target| !target.is_empty()).map(|target| names::path(target));
+        let identity =
+            Identity { device: held.device, inode: held.inode, birth_time: held.birth_time_unix_nano };
+        let known = Fingerprint::of_position(held);
+        let copy = copy::find(&places(path, target.as_deref()), identity, &known)?;
+        let mut file = Self::new(copy, identity, path, target);
+        file.key = key.to_owned();
+        file.events = events;
+        file.generation = held.generation;
+        file.take(&known).ok()?;
+        file.within_line = held.within_line;
+        file.gone_since = Some(Instant::now());
+        Some(file)
+    }
+
+    /// Goes to where the collector holds it; to the beginning when its content is not what was read then. Counts go on.
+    pub(crate) fn resume(
+        &mut self,
+        held: &FilePosition,
+        events: Events,
+        identity: FileIdentity,
+    ) -> io::Result<Resumed> {
+        let known = Fingerprint::of_position(held);
+        self.events = events;
+        self.generation = held.generation;
+        self.was_utf16 = self.events.dropped.contains_key(UTF16);
+        let size = self.content.about()?.size;
+        let is_same = size >= known.offset && known.has_trace(&mut self.content)?;
+        // A first line that is kept up to date is no other file.
+        let may_differ = identity == FileIdentity::Auto
+            && known.trace.length > 0
+            && known.offset > u64::from(known.trace.length);
+        if is_same && (known.has_head(&mut self.content)? || may_differ) {
+            self.take(&known)?;
+            self.within_line = held.within_line;
+            return Ok(Resumed::Same);
+        }
+
+        if let Some(copy) = copy::find(&self.places(), self.identity, &known) {
+            self.read_copy(copy);
+            self.take(&known)?;
+            self.within_line = held.within_line;
+            return Ok(Resumed::Changed(Change::InCopy));
+        }
+        if identity == FileIdentity::Auto && self.find_place(&known, size)? {
+            return Ok(Resumed::Changed(Change::Overwritten));
+        }
+        // Up to where it had been written, and so what is lost, nobody knows.
+        self.events.drop_one(GONE);
+        self.begin_anew();
+        Ok(Resumed::Changed(Change::Anew { lost: 0 }))
+    }
+
+    /// Goes to where a fingerprint, which is in the content, was taken.
+    pub(super) fn take(&mut self, known: &Fingerprint) -> io::Result<()> {
+        self.head = known.head;
+        self.marks = known.marks.clone();
+        self.go_to(known.offset)?;
+        self.grow_head()
+    }
+
+    /// Goes to the place up to which the content is what was read.
+    pub(super) fn find_place(&mut self, known: &Fingerprint, size: u64) -> io::Result<bool> {
+        let place = match known.same_up_to(&mut self.content, size)? {
+            Some(place) => Some(place),
+            None => known.moved_to(&mut self.content, size)?,
+        };
+        let Some(place) = place else { return Ok(false) };
+        if !known.has_head(&mut self.content)? {
+            self.head = Hashed::default();
+            self.marks.clear();
+        }
+        self.go_to(place)?;
+        self.grow_head()?;
+        Ok(true)
+    }
+
+    /// What is read next is a copy of what the file was.
+    fn read_copy(&mut self, copy: Content) {
+        self.live = Some(std::mem::replace(&mut self.content, copy));
+    }
+
+    pub(super) fn leave_copy(&mut self) {
+        if let Some(file) = self.live.take() {
+            self.content = file;
+        }
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
+        self.generation = self.generation.saturating_add(1);
+        self.head = Hashed::default();
+        self.trace.clear();
+        self.marks = Marks::default();
+        self.doubt = None;
+        self.known = None;
+        self.is_utf16 = false;
+        self.moved(0);
+    }
+
+    /// The bytes before the position are not what they were.
+    pub(super) fn changed(&mut self, about: About, bounds: Bounds) -> io::Result<Step> {
+        self.doubt = None;
+        if self.goes_on_in_copy() {
+            return Ok(Step::Changed(Change::InCopy));
+        }
+        if self.live.is_some() {
+            return Ok(self.truncated());
+        }
+        if bounds.identity == FileIdentity::Auto {
+            if let Some(place) = self.parted_at(about.size)? {
+                self.go_to(place)?;
+                return Ok(Step::Changed(Change::Overwritten));
+            }
+            if self.find_place(&self.fingerprint(), about.size)? {
+                return Ok(Step::Changed(Change::Overwritten));
+            }
+        }
+        Ok(self.truncated())
+    }
+
+    fn truncated(&mut self) -> Step {
+        let lost = match self.gap {
+            Some(_) => self.searched.saturating_sub(self.offset),
+            None => self.size_seen.saturating_sub(self.offset),
+        };
+        if lost > 0 {
+            // It was seen, and can't be read any more.
+            self.events.drop_one(GONE);
+        }
+        self.leave_copy();
+        Step::Changed(Change::Anew { lost })
+    }
+
+    /// The start of the first line that differs from what was read, when it is among the last bytes that were read and most of what was
+    /// read is before it.
+    fn parted_at(&mut self, size: u64) -> io::Result<Option<u64>> {
+        let start = self.offset - self.trace.len() as u64;
+        let found = self.content.read_at(start, self.trace.len())?;
+        let same = found.iter().zip(&self.trace).take_while(|(a, b)| a == b).count();
+        let line = match memrchr(b'\n', &self.trace[..same]) {
+            Some(end) => start + end as u64 + 1,
+            None => return Ok(None),
+        };
+        // A line that was cut off in its middle was given out whole: what comes to it is its rest.
+        let is_most = line >= self.offset / 2 && line <= size;
+        Ok(Some(line).filter(|_| is_most))
+    }
+
+    /// The file is shorter than what was read of it. It may have been truncated, or is just being written anew with the same content.
+    pub(super) fn shrunk(&mut self, about: About, bounds: Bounds) -> io::Result<Step> {
+        if self.live.is_some() {
+            return Ok(self.truncated());
+        }
+        if self.goes_on_in_copy() {
+            return Ok(Step::Changed(Change::InCopy));
+        }
+        if bounds.identity == FileIdentity::Inode || self.offset == 0 {
+            return Ok(self.truncated());
+        }
+
+        let seen = (about.size, about.modified);
+        let doubt = *self.doubt.get_or_insert_with(|| Doubt { seen: (u64::MAX, 0), since: Instant::now() });
+        if about.size >= self.searched
+            && self.content.has_at(self.offset - self.trace.len() as u64, &self.trace)?
+        {
+            // All of it is there again.
+            self.doubt = None;
+            return Ok(Step::Searching);
+        }
+        let is_other = self.trace.len() as u64 == self.offset && !self.begins_as_read(about.size)?;
+        let settled = (doubt.seen == seen && about.size > 0) || doubt.since.elapsed() >= SETTLES;
+        if !settled && !is_other {
+            self.doubt = Some(Doubt { seen, ..doubt });
+            return Ok(Step::Idle);
+        }
+        self.doubt = None;
+        if about.size < self.offset && self.is_cut_at(about.size)? {
+            return Ok(Step::Changed(Change::Overwritten));
+        }
+        self.changed(about, bounds)
+    }
+
+    /// Whether a small file, all of which is remembered, begins with what was read of it.
+    fn begins_as_read(&mut self, size: u64) -> io::Result<bool> {
+        let length = self.trace.len().min(usize::try_from(size).unwrap_or(usize::MAX));
+        let bytes = self.content.read_at(0, length)?;
+        Ok(self.trace.starts_with(&bytes))
+    }
+
+    /// Whether only the end of what was read was cut off; if so, what is written next is new.
+    fn is_cut_at(&mut self, size: u64) -> io::Result<bool> {
+        let known = self.fingerprint();
+        let start = self.offset - self.trace.len() as u64;
+        let is_cut = if size > start {
+            let bytes = self.content.read_at(start, self.trace.len())?;
+            self.trace.starts_with(&bytes)
+        } else {
+            known.same_up_to(&mut self.content, size)?.is_some()
+        };
+        if is_cut {
+            let tail = self.content.read_at(size.saturating_sub(1), 1)?;
+            self.go_to(size)?;
+            self.within_line = size > 0 && tail != b"\n";
+        }
+        Ok(is_cut)
+    }
+
+    /// Looks for a copy with lines that were not read. Names that did not change since the last search are not searched again: a file
+    /// that is written in place is no reason to list a folder again and again.
+    fn goes_on_in_copy(&mut self) -> bool {
+        if self.live.is_some() || self.trace.is_empty() {
+            return false;
+        }
+        let places = self.places();
+        let changed = copy::names_changed(&places);
+        if let (Some(changed), Some((known, searched))) = (changed, self.copy_searched)
+            && changed == known
+            && searched.elapsed() < Duration::from_secs(3600)
+        {
+            return false;
+        }
+        let is_fresh = changed.and_then(|changed| changed.elapsed().ok()).is_none_or(|age| age < FRESH);
+        self.copy_searched = changed.filter(|_| !is_fresh).map(|changed| (changed, Instant::now()));
+        let Some(copy) = copy::find(&places, self.identity, &self.fingerprint()) else { return false };
+        self.copy_searched = None;
+        let within_line = self.within_line;
+        self.read_copy(copy);
+        let offset = self.offset;
+        self.moved(offset);
+        self.within_line = within_line;
+        true
+    }
+}

@@ -1,0 +1,96 @@
+//! The end of a file: a last line that has no end yet, or never will.
+
+use std::{io, time::Instant};
+
+use memchr::memchr;
+
+use super::{Bounds, Step, TailedFile, look::cut_line};
+use crate::{collectors::logs::files::text, input::LinePart};
+
+/// The last line, which has no end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quiet {
+    /// It reaches up to here ...
+    at: u64,
+    /// ... since then.
+    since: Instant,
+}
+
+impl TailedFile {
+    /// Gives out what there is of the last line when it stayed as it is for long enough.
+    pub(super) fn wait_for_end(&mut self, bounds: Bounds) -> io::Result<Step> {
+        let Some(limit) = bounds.unfinished.filter(|_| self.searched > self.offset && self.doubt.is_none())
+        else {
+            self.quiet = None;
+            return Ok(Step::Idle);
+        };
+        let at = self.searched;
+        let quiet = *self.quiet.get_or_insert_with(|| Quiet { at, since: Instant::now() });
+        if quiet.at != at {
+            self.quiet = Some(Quiet { at, since: Instant::now() });
+            return Ok(Step::Idle);
+        }
+        if quiet.since.elapsed() < limit {
+            return Ok(Step::Idle);
+        }
+        self.give_part(bounds)
+    }
+
+    fn give_part(&mut self, bounds: Bounds) -> io::Result<Step> {
+        self.quiet = None;
+        let length = usize::try_from(self.searched - self.offset).unwrap_or(usize::MAX);
+        let line = self.content.read_at(self.offset, length.min(bounds.max_line))?;
+        if memchr(b'\n', &line).is_some() {
+            // It was overwritten meanwhile.
+            self.searched = self.offset;
+            return Ok(Step::Searching);
+        }
+        let truncated = length > bounds.max_line;
+        let skip = if self.offset == 0 { text::mark_length(&line) } else { 0 };
+        let whole = text::whole_part(&line);
+        if whole <= skip || (self.offset == 0 && text::may_be_mark(&line)) {
+            return Ok(Step::Idle);
+        }
+
+        let data = cut_line(&line[skip..whole], bounds.max_line);
+        let part = if self.within_line { LinePart::Next } else { LinePart::First };
+        self.go_to(if truncated { self.searched } else { self.offset + whole as u64 })?;
+        self.within_line = true;
+        self.give(data, 1, truncated, part, false)
+    }
+
+    /// The last line of a file that nobody will end any more.
+    pub(crate) fn unfinished_line(&mut self, bounds: Bounds) -> io::Result<Option<Step>> {
+        let size = self.content.about()?.size;
+        if self.is_utf16 || size < self.offset {
+            return Ok(None);
+        }
+        let chunk = self.content.read_at(self.offset, bounds.max_line)?;
+        let data = &chunk[..text::end_of_data(&chunk, true)];
+        let skip = if self.offset == 0 { text::mark_length(data) } else { 0 };
+        if data.len() <= skip {
+            return Ok(None);
+        }
+
+        // Should it have been ended meanwhile, it is a line like any other.
+        let end = memchr(b'\n', data);
+        let rest = if data.len() < chunk.len() { data.len() as u64 } else { size - self.offset };
+        let taken = end.map_or(rest, |end| end as u64 + 1);
+        let truncated = taken > bounds.max_line as u64 + 1;
+        let line = text::without_returns(cut_line_with_end(&data[skip..], bounds.max_line));
+        let part = if self.within_line { LinePart::Last } else { LinePart::Whole };
+        self.go_to(self.offset + taken)?;
+        if part == LinePart::Last && line.len() == 1 {
+            return Ok(Some(Step::Moved));
+        }
+        self.give(line, 1, truncated, part, false).map(Some)
+    }
+}
+
+/// The line up to its end, or cut to the limit.
+fn cut_line_with_end(data: &[u8], max_line: usize) -> bytes::Bytes {
+    match memchr(b'\n', data) {
+        Some(end) => data[..=end].to_vec().into(),
+        None => cut_line(data, max_line),
+    }
+}

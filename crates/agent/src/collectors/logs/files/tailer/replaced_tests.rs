@@ -1,0 +1,198 @@
+//! Files that are renamed, replaced or removed under a reader that runs, or that is away.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
+
+use super::*;
+use crate::collectors::logs::files::{FileIdentity, StartAt, discover};
+
+struct Case {
+    folder: tempfile::TempDir,
+    counters: Arc<Counters>,
+    held: BTreeMap<String, SourcePosition>,
+    running: Option<(Tailer, Receiver<Vec<Input>>)>,
+    lines: Vec<String>,
+    dropped: BTreeMap<String, u64>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("logs")).unwrap();
+        fs::create_dir(folder.path().join("pods")).unwrap();
+        let counters = Arc::new(Counters::default());
+        let (held, lines, dropped) = Default::default();
+        Self { folder, counters, held, running: None, lines, dropped }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn start(&mut self) {
+        let globs = [format!("{}/logs/*.log", self.folder.path().display())];
+        let globs = discover::Globs {
+            include: discover::patterns(&globs, |problem| panic!("{problem}")),
+            ..discover::Globs::default()
+        };
+        let config = FilesConfig {
+            globs,
+            start_at: StartAt::Beginning,
+            max_line_bytes: 1 << 16,
+            rescan_interval: Duration::from_millis(200),
+            identity: FileIdentity::Auto,
+            unfinished_line: None,
+            close_after: Duration::from_millis(300),
+        };
+        let (out, inputs) = channel(16);
+        let held: Vec<SourcePosition> = self.held.values().cloned().collect();
+        let counters = Arc::clone(&self.counters);
+        let tailer = Tailer::start(config, 1000, held, false, counters, out).unwrap();
+        self.running = Some((tailer, inputs));
+    }
+
+    /// Stops it as a crash does: what was taken is durable, and nothing else.
+    fn stop(&mut self) {
+        self.running = None;
+    }
+
+    fn take(&mut self) {
+        loop {
+            let Some((_, inputs)) = &mut self.running else { return };
+            let inputs = match inputs.try_recv() {
+                Ok(inputs) => inputs,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            };
+            inputs.into_iter().for_each(|input| self.book(input));
+        }
+    }
+
+    fn book(&mut self, input: Input) {
+        let position = match input {
+            Input::Lines(run) => {
+                let text = String::from_utf8(run.data.to_vec()).unwrap();
+                self.lines.extend(text.lines().map(str::to_owned));
+                run.position
+            }
+            Input::Position(position) => position,
+            other => panic!("{other:?}"),
+        };
+        let before =
+            self.held.get(&position.source).map(|held| held.events_dropped.clone()).unwrap_or_default();
+        for (cause, events) in &position.events_dropped {
+            let more = events - before.get(cause).copied().unwrap_or(0);
+            *self.dropped.entry(cause.clone()).or_default() += more;
+        }
+        if position.closed {
+            self.held.remove(&position.source);
+        } else {
+            self.held.insert(position.source.clone(), position);
+        }
+    }
+
+    fn wait(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !done(self) {
+            assert!(Instant::now() < deadline, "{what}: {:?}, {:?}", self.lines, self.held);
+            thread::sleep(Duration::from_millis(10));
+            self.take();
+        }
+    }
+
+    fn wait_for_lines(&mut self, expected: &[&str]) {
+        self.wait(&format!("{expected:?}"), |case| case.lines.len() >= expected.len());
+        assert_eq!(self.lines, expected);
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_file_that_was_rotated_behind_its_link_while_nobody_read_is_read_to_its_end() {
+    let mut case = Case::new();
+    let (file, link) = (case.path("pods/0.log"), case.path("logs/x.log"));
+    append(&file, "one\n");
+    symlink(&file, link).unwrap();
+    case.start();
+    case.wait_for_lines(&["one"]);
+    case.stop();
+    append(&file, "two\n");
+    fs::rename(&file, case.path("pods/0.log.old")).unwrap();
+    append(&file, "three\n");
+    case.start();
+    case.wait("both files", |case| case.lines.len() == 3);
+    case.lines.sort();
+    assert_eq!(case.lines, ["one", "three", "two"]);
+    assert!(case.dropped.is_empty());
+}
+
+#[test]
+fn a_file_that_is_gone_is_counted_and_one_of_which_a_copy_is_there_is_read_from_that() {
+    let mut case = Case::new();
+    let (gone, copied) = (case.path("logs/gone.log"), case.path("logs/copied.log"));
+    append(&gone, "gone\n");
+    append(&copied, "one\n");
+    case.start();
+    case.wait("both files", |case| case.lines.len() == 2);
+    case.stop();
+    case.lines.clear();
+    append(&copied, "two\n");
+    fs::copy(&copied, case.path("logs/copied.log.1")).unwrap();
+    fs::remove_file(&copied).unwrap();
+    fs::remove_file(&gone).unwrap();
+    case.start();
+    case.wait("both are closed", |case| case.held.is_empty());
+    assert_eq!(case.lines, ["two"]);
+    assert_eq!(case.dropped, BTreeMap::from([("gone".to_owned(), 1)]));
+}
+
+#[test]
+fn a_file_that_is_replaced_by_a_copy_gives_only_what_is_new() {
+    let mut case = Case::new();
+    let path = case.path("logs/app.log");
+    let lines: Vec<String> = (0..100).map(|n| format!("2026-11-28 line number {n} of the log\n")).collect();
+    let replace = |text: &str| {
+        fs::write(path.with_extension("new"), text).unwrap();
+        fs::rename(path.with_extension("new"), &path).unwrap();
+    };
+    append(&path, &lines.concat());
+    case.start();
+    case.wait("all lines", |case| case.lines.len() == 100);
+    case.lines.clear();
+
+    // As rsync does it, then as `sed -i` does it.
+    replace(&(lines.concat() + "rsync\n"));
+    case.wait_for_lines(&["rsync"]);
+    replace(&((lines.concat() + "rsync\n").replace("number 50", "number fifty") + "sed\n"));
+    case.wait_for_lines(&["rsync", "2026-11-28 line number fifty of the log", "sed"]);
+
+    case.stop();
+    let now = fs::read_to_string(&path).unwrap();
+    replace(&(now + "away\n"));
+    case.start();
+    case.wait_for_lines(&["rsync", "2026-11-28 line number fifty of the log", "sed", "away"]);
+    assert!(case.dropped.is_empty(), "{:?}", case.dropped);
+}
+
+#[test]
+fn a_file_that_was_closed_and_is_still_written_to_is_read_on() {
+    let mut case = Case::new();
+    fs::create_dir(case.path("away")).unwrap();
+    let (path, away) = (case.path("logs/app.log"), case.path("away/app.log.1"));
+    append(&path, "one\n");
+    case.start();
+    case.wait_for_lines(&["one"]);
+    fs::rename(&path, &away).unwrap();
+    case.wait("it is closed", |case| case.held.is_empty());
+    append(&away, "two\n");
+    case.wait_for_lines(&["one", "two"]);
+}
