@@ -113,6 +113,9 @@ impl Account {
             None => format!("  in memory {}; this store does not count", self.in_memory),
         });
         lines.push(match self.missing {
+            0 if self.dropped.contains_key("gone") => {
+                palette.paint(Tone::Red, "  lines may be missing that nobody can count any more")
+            }
             0 => "  nothing is missing".to_owned(),
             events => palette.paint(Tone::Red, &format!("  {}", missing(events))),
         });
@@ -161,6 +164,11 @@ fn reason(cause: &str) -> &str {
             "the collector was away for longer than the agent's spool holds ([buffer] max_disk_bytes)"
         }
         "agent_crashed" => "the agent ended before they were on its disk",
+        "gone" => {
+            "the file, or what was in it, was gone before it was read to its end; each time counts as one, how many lines it held \
+             nobody knows"
+        }
+        "utf16" => "the file is UTF-16, which is not read yet; it counts as one",
         "spool_damaged" => "their record in the agent's spool was damaged",
         other => other,
     }
@@ -209,6 +217,18 @@ mod tests {
             summary("web-1", &[account]),
             "web-1: 95 events journaled from 1 sources, 5 dropped; every event is accounted for"
         );
+    }
+
+    #[test]
+    fn what_is_gone_uncounted_is_not_called_nothing() {
+        let row =
+            row(["a.log", "source", "8", "0", "0", "7", "7", "7", "0", "0", r#"{"gone":1}"#, "ab", "9"]);
+        let words = Account::read(&row).words(Palette::none());
+        assert!(
+            words.contains("dropped 1: the file, or what was in it, was gone before it was read"),
+            "{words}"
+        );
+        assert!(words.ends_with("lines may be missing that nobody can count any more"), "{words}");
     }
 
     #[test]
