@@ -3,6 +3,7 @@
 mod crashes;
 mod crowds;
 mod disk;
+mod files;
 mod journal;
 mod metrics;
 mod network;
@@ -79,6 +80,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         crowds::ALL,
         network::ALL,
         sources::ALL,
+        files::ALL,
         time::ALL,
         poison::ALL,
     ];
