@@ -12,6 +12,7 @@ pub mod descriptors;
 pub mod logs;
 pub mod memory;
 pub mod metrics;
+pub mod modes;
 pub mod renewed;
 pub mod pool;
 pub mod said;
