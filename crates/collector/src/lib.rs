@@ -23,6 +23,7 @@ pub mod query;
 
 pub mod health;
 pub mod http;
+pub mod local;
 
 pub mod budget;
 pub mod share;
