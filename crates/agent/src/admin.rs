@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
-use lapwing_service::{metrics, serve};
+use lapwing_service::{client::Credentials, metrics, serve, tls::Standing};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -22,18 +22,32 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop`.
-pub async fn run(listener: TcpListener, counters: Arc<Counters>, stop: CancellationToken) {
-    let health = Arc::clone(&counters);
-    let router = Router::new().route("/healthz", get(move || async move { healthz(&health) })).route(
-        "/metrics",
-        get(move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], counters.page()) }),
-    );
+pub async fn run(
+    listener: TcpListener,
+    counters: Arc<Counters>,
+    credentials: Credentials,
+    stop: CancellationToken,
+) {
+    let (health, shown) = (Arc::clone(&counters), credentials.clone());
+    let figures = move || {
+        let mut page = counters.page();
+        credentials.seconds_left().into_iter().for_each(|seconds| page.certificate(seconds));
+        ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page.finish())
+    };
+    let router = Router::new()
+        .route("/healthz", get(move || async move { healthz(&health, &shown) }))
+        .route("/metrics", get(move || async move { figures() }));
     serve::serve(listener, serve::Transport::default(), router, stop, Duration::from_secs(1)).await;
 }
 
-fn healthz(counters: &Counters) -> impl IntoResponse + use<> {
-    match counters.health() {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+fn healthz(counters: &Counters, credentials: &Credentials) -> impl IntoResponse + use<> {
+    let (trouble, warning) = match credentials.standing() {
+        Standing::Good => (counters.health(), String::new()),
+        Standing::Ending(text) => (counters.health(), format!("warning: {text}\n")),
+        Standing::Invalid(text) => (Err(text), String::new()),
+    };
+    match trouble {
+        Ok(()) => (StatusCode::OK, format!("ok\n{warning}")),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n{warning}")),
     }
 }

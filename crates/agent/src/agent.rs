@@ -1,9 +1,9 @@
 //! The agent's wiring: what lives as long as the process, and one session after another.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use lapwing_service::descriptors;
+use lapwing_service::{descriptors, modes};
 use lapwing_spool::{Log, Options, WhenFull};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,12 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
     let recording = Arc::new(Recording::new(spool, &config.state_dir).await?);
     let shared = Shared { config, transport, recording, counters };
     let admin_stop = CancellationToken::new();
-    let admin = tokio::spawn(admin::run(listener, Arc::clone(&shared.counters), admin_stop.clone()));
+    let admin = tokio::spawn(admin::run(
+        listener,
+        Arc::clone(&shared.counters),
+        shared.transport.credentials().clone(),
+        admin_stop.clone(),
+    ));
     let metrics = start_metrics(&shared)?;
     tracing::info!(
         "agent {} ships to {}:{}; figures at http://{}/metrics",
@@ -124,10 +129,7 @@ fn open_spool(config: &AgentConfig) -> Result<Log> {
 }
 
 fn make_state_dir(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
-    made.with_context(|| {
-        let path = path.display();
-        format!("[agent] state_dir {path}: can't be made; give a directory that this user may write")
+    modes::own_directory(path).with_context(|| {
+        format!("[agent] state_dir {}: expected a directory of this user's own", path.display())
     })
 }

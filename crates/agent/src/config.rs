@@ -6,6 +6,8 @@ use lapwing::{limits::Limits, v1::Codec};
 use lapwing_service::{
     client::Address,
     config::{ConfigErrors, Reader, Section},
+    identity::Name,
+    modes,
     secret::Secret,
 };
 
@@ -45,6 +47,8 @@ pub struct CollectorConfig {
     pub address: Address,
     /// Sent as `authorization: Bearer`.
     pub token: Option<Secret>,
+    /// File with a token instead, read again when it changes.
+    pub token_file: Option<PathBuf>,
     /// PEM file of the authority that vouches for the collector.
     pub ca_file: Option<PathBuf>,
     /// PEM files of the agent's own certificate and key.
@@ -117,6 +121,8 @@ fn take_id(agent: &Section<'_>) -> Option<String> {
         agent.problem("id", reason);
         return None;
     }
+    // As the collector reads it from the certificate or token.
+    Name::parse(&id).map_err(|error| agent.problem("id", error)).ok()?;
     Some(id)
 }
 
@@ -145,6 +151,7 @@ fn take_tags(agent: &Section<'_>) -> Vec<(String, String)> {
 fn take_collector(collector: &Section<'_>, warnings: &mut Vec<String>) -> Option<CollectorConfig> {
     let endpoint = collector.string("endpoint");
     let token = collector.secret("auth_token");
+    let token_file = collector.path("auth_token_file");
     let ca_file = collector.path("ca_file");
     let (cert, key) = (collector.path("cert_file"), collector.path("key_file"));
     collector.finish();
@@ -156,6 +163,11 @@ fn take_collector(collector: &Section<'_>, warnings: &mut Vec<String>) -> Option
         let there = if cert.is_some() { "cert_file" } else { "key_file" };
         collector.problem(there, "cert_file and key_file go together; give both or neither");
     }
+    if token.is_some() && token_file.is_some() {
+        collector.problem("auth_token_file", "and auth_token are two tokens; give one of them");
+    }
+    let secrets = key.iter().chain(&token_file);
+    warnings.extend(secrets.filter_map(|file| modes::readable_by_others(file)));
     let address = Address::parse(&endpoint?);
     let address = address.map_err(|error| collector.problem("endpoint", error)).ok()?;
     if address.tls && ca_file.is_none() {
@@ -168,10 +180,10 @@ fn take_collector(collector: &Section<'_>, warnings: &mut Vec<String>) -> Option
             collector
                 .problem("endpoint", "http has no TLS: use https, or remove ca_file, cert_file and key_file");
         }
-        let token = if token.is_some() { " and the token" } else { "" };
-        warnings.push(format!("the endpoint is not https: telemetry{token} can be read on the way"));
+        let too = if token.is_some() || token_file.is_some() { " and the token" } else { "" };
+        warnings.push(format!("the endpoint is not https: telemetry{too} can be read on the way"));
     }
-    Some(CollectorConfig { address, token, ca_file, identity: cert.zip(key) })
+    Some(CollectorConfig { address, token, token_file, ca_file, identity: cert.zip(key) })
 }
 
 fn take_buffer(buffer: &Section<'_>) -> BufferConfig {

@@ -84,8 +84,8 @@ impl Counters {
         }
     }
 
-    /// The counts in the Prometheus text format.
-    pub fn page(&self) -> String {
+    /// The counts, for the Prometheus text format.
+    pub fn page(&self) -> Page {
         let mut page = Page::default();
         let events = [
             ("read", self.lines_read.get() + self.points_read.get()),
@@ -154,6 +154,6 @@ impl Counters {
             self.spool_bytes.get() as f64,
         );
         page.gauge("lapwing_agent_healthy", "1 while shipments go through.", self.shipping.get() as f64);
-        page.finish()
+        page
     }
 }

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use lapwing_agent::{agent, config::AgentConfig};
-use lapwing_service::{config::Reader, logs, shutdown};
+use lapwing_agent::{agent, config::AgentConfig, transport};
+use lapwing_service::{client::CredentialsError, config::Reader, logs, modes, shutdown, tls};
 
 /// Tails log files, reads system metrics, and ships both to a collector: every line once.
 #[derive(Debug, Parser)]
@@ -19,6 +19,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    modes::keep_private();
     let args = Args::parse();
     logs::init();
     let config = match Reader::open(&args.config).and_then(AgentConfig::read) {
@@ -28,17 +29,40 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let open = modes::writable_by_others(&args.config);
+    config.warnings.iter().chain(&open).for_each(|warning| tracing::warn!("{warning}"));
     if args.check {
         let lines = config.files.iter().flat_map(|files| files.globs.check());
         lines.for_each(|line| tracing::warn!("[collectors.logs] files: {line}"));
-        return ExitCode::SUCCESS;
+        return check(&config);
     }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// What stands in the files that the config names.
+fn check(config: &AgentConfig) -> ExitCode {
+    let side = match transport::credentials(&config.collector) {
+        Ok(credentials) => Ok(credentials.tls.and_then(|tls| tls.current().validity.clone())),
+        Err(CredentialsError::Tls(error)) => Err(error),
+        Err(CredentialsError::Token(error)) => {
+            tracing::warn!("[collector] auth_token: {error}");
+            Ok(None)
+        }
+    };
+    match tls::verdict(side) {
+        Ok(warning) => {
+            warning.iter().for_each(|warning| tracing::warn!("[collector] {warning}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&format_args!("[collector] {error}"));
+            ExitCode::from(2)
         }
     }
 }

@@ -16,9 +16,9 @@ use lapwing::{
     status::Kind,
     v1::{IngestResponse, ResumeRequest, ResumeResponse, ingest_service_client::IngestServiceClient},
 };
-use lapwing_service::{client, tls};
+use lapwing_service::client::{Credentials, CredentialsError, Link};
 use thiserror::Error;
-use tonic::{Status, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::Status;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::BoxCloneService};
 
 pub use self::shipment::Shipment;
@@ -33,22 +33,18 @@ const TRY: Duration = Duration::from_secs(30);
 /// Why a transport can't be set up.
 #[derive(Debug, Error)]
 pub enum SetupError {
-    /// A certificate or key.
+    /// A certificate, key or token.
     #[error("[collector] {0}")]
-    Tls(#[from] tls::TlsError),
+    Credentials(#[from] CredentialsError),
     /// The endpoint.
     #[error("[collector] endpoint: {0}")]
     Endpoint(#[from] tonic::transport::Error),
-    /// The token.
-    #[error("[collector] auth_token: it holds characters that a header can't carry")]
-    Token,
 }
 
 /// The way to the collector.
 #[derive(Debug, Clone)]
 pub struct Transport {
-    channel: Channel,
-    authorization: Option<AsciiMetadataValue>,
+    link: Link,
     counters: Arc<Counters>,
     target: String,
 }
@@ -62,29 +58,20 @@ impl Transport {
     /// # Errors
     /// When the configuration can't be used.
     pub fn new(config: &CollectorConfig, counters: Arc<Counters>) -> Result<Self, SetupError> {
-        let tls = match &config.ca_file {
-            Some(ca) if config.address.tls => {
-                Some(tls::client(ca, config.identity.as_ref().map(|(cert, key)| (&**cert, &**key)))?)
-            }
-            _ => None,
-        };
-        let authorization = match &config.token {
-            Some(token) => {
-                let mut value: AsciiMetadataValue =
-                    format!("Bearer {}", token.expose()).parse().map_err(|_| SetupError::Token)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-            None => None,
-        };
-        let channel = client::channel(&config.address, tls)?;
+        let link = Link::new(config.address.clone(), credentials(config)?)?;
+        link.credentials().watch();
         let target = format!("{}:{}", config.address.host, config.address.port);
-        Ok(Self { channel, authorization, counters, target })
+        Ok(Self { link, counters, target })
+    }
+
+    /// What the agent shows to the collector.
+    pub fn credentials(&self) -> &Credentials {
+        self.link.credentials()
     }
 
     /// A stack that has at most `in_flight` shipments under way.
     pub fn shipper(&self, in_flight: usize) -> Shipper {
-        let ingest = Ingest::new(self.client(), self.authorization.clone());
+        let ingest = Ingest::new(self.client());
         let policy = Policy::new(Arc::clone(&self.counters), &self.target);
         let stack =
             ServiceBuilder::new().concurrency_limit(in_flight).retry(policy).timeout(TRY).service(ingest);
@@ -99,7 +86,7 @@ impl Transport {
         let mut policy = Policy::new(Arc::clone(&self.counters), &self.target);
         loop {
             let request = ResumeRequest { agent_id: agent.to_owned(), epoch, next_sequence: 1 };
-            let mut request = self.authorized(request);
+            let mut request = tonic::Request::new(request);
             request.set_timeout(TRY);
             match self.client().resume(request).await {
                 Ok(response) => return Ok(response.into_inner()),
@@ -111,16 +98,24 @@ impl Transport {
         }
     }
 
-    fn client(&self) -> IngestServiceClient<Channel> {
-        IngestServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    fn client(&self) -> IngestServiceClient<Link> {
+        IngestServiceClient::new(self.link.clone()).max_decoding_message_size(MAX_ANSWER)
     }
+}
 
-    fn authorized<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        if let Some(value) = &self.authorization {
-            request.metadata_mut().insert("authorization", value.clone());
-        }
-        request
+/// What the config says to show.
+///
+/// # Errors
+/// When it can't be used.
+pub fn credentials(config: &CollectorConfig) -> Result<Credentials, CredentialsError> {
+    let mut credentials = Credentials::default();
+    if let Some(ca) = config.ca_file.clone().filter(|_| config.address.tls) {
+        credentials = credentials.with_tls(ca, config.identity.clone())?;
+    }
+    match (&config.token, &config.token_file) {
+        (Some(token), _) => credentials.with_token(token.clone()),
+        (None, Some(file)) => credentials.with_token_file(file.clone()),
+        (None, None) => Ok(credentials),
     }
 }
 

@@ -5,19 +5,22 @@
 
 mod target;
 
-use std::{env, error::Error, fs, net::IpAddr, path::PathBuf};
+use std::{
+    env, fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
 use lapwing::{
     status::Kind,
     v1::{ingest_service_client::IngestServiceClient, query_service_client::QueryServiceClient},
 };
-use lapwing_service::{client::Address, secret::Secret};
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    transport::Channel,
+use lapwing_service::{
+    client::{Address, Link, connection_cause},
+    secret::Secret,
 };
+use tonic::{Request, Status};
 
 pub(crate) use self::target::Target;
 use crate::{
@@ -74,23 +77,24 @@ impl ConnectionArgs {
     }
 
     fn token(&self) -> Result<Option<Secret>, Failure> {
-        let text = match &self.token_file {
-            Some(path) => Some(
-                fs::read_to_string(path)
-                    .with_context(|| format!("read the token in {}", path.display()))
-                    .or_exit(Exit::Usage)?,
-            ),
-            None => env::var(TOKEN).ok(),
-        };
-        Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(Secret::new))
+        match &self.token_file {
+            Some(path) => token_in(path).map(Some),
+            None => {
+                let text = env::var(TOKEN).ok().map(|text| text.trim().to_owned());
+                Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
+            }
+        }
     }
 }
 
-fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
-    let parsed = format!("Bearer {}", token.expose()).parse::<MetadataValue<Ascii>>();
-    let mut value = parsed.map_err(|_| usage("the token has characters that no token has".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(value)
+/// The token in a file.
+pub(crate) fn token_in(path: &Path) -> Result<Secret, Failure> {
+    let text = fs::read_to_string(path).with_context(|| format!("read the token in {}", path.display()));
+    let token = text.or_exit(Exit::Usage)?.trim().to_owned();
+    if token.is_empty() {
+        return Err(usage(format!("{} holds no token", path.display())));
+    }
+    Ok(Secret::new(token))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -105,10 +109,9 @@ fn usage(text: String) -> Failure {
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The service that answers.
-    pub(crate) client: QueryServiceClient<Channel>,
+    pub(crate) client: QueryServiceClient<Link>,
     /// The service that takes batches.
-    pub(crate) ingest: IngestServiceClient<Channel>,
-    bearer: Option<MetadataValue<Ascii>>,
+    pub(crate) ingest: IngestServiceClient<Link>,
     address: Address,
 }
 
@@ -116,24 +119,24 @@ impl Connection {
     /// Prepares a connection to `target`, with the token when there is one.
     pub(crate) fn to(target: &Target, token: Option<&Secret>) -> Result<Self, Failure> {
         let address = Address::parse(&target.endpoint).or_exit(Exit::Usage)?;
-        let bearer = token.map(bearer).transpose()?;
-        if bearer.is_some() && !address.tls && !is_loopback(&address.host) {
+        if token.is_some() && !address.tls && !is_loopback(&address.host) {
             let host = &address.host;
             return Err(usage(format!("a token is not sent to {host} in the clear; use https://")));
         }
-        let channel = target.channel(&address)?;
-        let ingest = IngestServiceClient::new(channel.clone());
-        let client = QueryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { client, ingest, bearer, address })
+        let mut credentials = target.credentials(&address)?;
+        if let Some(token) = token {
+            credentials = credentials.with_token(token.clone()).or_exit(Exit::Usage)?;
+        }
+        let link = Link::new(address.clone(), credentials).or_exit(Exit::Usage)?;
+        let ingest = IngestServiceClient::new(link.clone());
+        let client = QueryServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { client, ingest, address })
     }
 
-    /// A request that says who asks.
+    /// A request; the link says who asks.
+    #[expect(clippy::unused_self, reason = "each request goes over a connection")]
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(bearer) = &self.bearer {
-            request.metadata_mut().insert("authorization", bearer.clone());
-        }
-        request
+        Request::new(message)
     }
 
     /// The collector as a URL, without what else may have been in the endpoint.
@@ -150,7 +153,7 @@ impl Connection {
     /// What a status means to the user.
     pub(crate) fn failure(&self, status: &Status) -> Failure {
         let (endpoint, message) = (self.endpoint(), status.message());
-        if let Some(cause) = transport_cause(status) {
+        if let Some(cause) = connection_cause(status) {
             let advice = self.advice();
             return Exit::Unreachable
                 .because(anyhow!("no connection to the collector at {endpoint}: {cause}; {advice}"));
@@ -173,15 +176,6 @@ impl Connection {
             "does it run there (`lapwing up` starts one here), and does it speak without TLS?"
         }
     }
-}
-
-/// The root cause, when it was the connection that failed and not the collector that answered.
-fn transport_cause(status: &Status) -> Option<String> {
-    let mut cause = status.source()?;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    Some(cause.to_string())
 }
 
 #[cfg(test)]
@@ -247,8 +241,10 @@ mod tests {
         fs::write(token_file.as_ref().unwrap(), "abc.def.ghi\n").unwrap();
         let clear = ConnectionArgs { token_file, ..to("http://10.1.2.3:7400") };
         assert!(refused(&clear).contains("in the clear"));
-        let told = bearer(&Secret::new("gr\u{f6}\u{df}e\n")).unwrap_err().parts().1;
-        assert!(!told.contains("gr"), "{told}");
+        let odd = Secret::new("gr\u{f6}\u{df}e\n");
+        let target = Target { endpoint: "http://127.0.0.1:1".to_owned(), ..Target::default() };
+        let (exit, told) = Connection::to(&target, Some(&odd)).map(|_| ()).unwrap_err().parts();
+        assert!(exit == Exit::Usage && !told.contains("gr\u{f6}"), "{told}");
     }
 
     #[tokio::test]

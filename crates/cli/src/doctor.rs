@@ -5,6 +5,7 @@ mod data;
 mod kernel;
 mod network;
 mod sources;
+mod trust;
 
 use std::fmt;
 
@@ -85,6 +86,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     findings.push(data::folder(home.path()));
     findings.push(data::space(home.path()));
     findings.push(sources::logs());
+    findings.extend(trust::certificates(&home));
     findings.push(clock::check(&collector).await);
     findings.extend(kernel::limits());
     let palette = Palette::for_stdout();

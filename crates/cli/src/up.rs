@@ -15,6 +15,7 @@ mod signals;
 use std::{future::Future, time::Duration};
 
 use anyhow::anyhow;
+use lapwing_service::modes;
 
 use self::{configs::Plan, service::Service, signals::Signals};
 use crate::{
@@ -43,6 +44,7 @@ pub(crate) struct Args {
 
 /// Prepares the folder, starts both programs, and runs until a signal or until one of them ends.
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
+    modes::keep_private();
     let mut signals = Signals::new()?;
     let home = args.home.home()?;
     let _lock = folder::take(&home)?;

@@ -13,10 +13,15 @@ use lapwing::{
     },
 };
 use lapwing_delivery::{journal::Record, replay_from, trim_through};
-use lapwing_service::{descriptors, serve, tls};
+use lapwing_service::{
+    descriptors, modes,
+    renewed::Renewed,
+    revoked::Revoked,
+    serve,
+    tls::{self, ServerSide},
+};
 use lapwing_spool::{Log, Options, WhenFull};
 use lapwing_store::{Engine, Store, Tables, console::Console, ducklake::DuckLake};
-use rustls::ServerConfig;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -32,6 +37,7 @@ use crate::{
     http,
     ingest::{Door, DoorOptions, IngestService, Intake, about},
     ledger::Books,
+    local::{self, Hosts},
     processor::Processor,
     query::QueryService,
 };
@@ -52,6 +58,7 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let tls = server_tls(&config)?;
     // Taken first: an address that is in use is told before anything is replayed.
     let listeners = bind(&config, tls.as_ref()).await?;
+    let revoked = revoked(&config)?;
     let counters = Arc::new(Counters::default());
     let fatal = CancellationToken::new();
     let journal = open_journal(&config)?;
@@ -79,8 +86,8 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     }));
     let engine = Engine::new(Arc::clone(&tables), config.queries.clone())?;
     let engine = Arc::new(engine.with_ledger(Arc::new(Books(agents))));
-    let access = Access::new(config.auth.clone());
-    let health = Health::new(journal.clone(), Arc::clone(&tables));
+    let access = Access::new(config.auth.clone(), revoked);
+    let health = Health::new(journal.clone(), Arc::clone(&tables), tls);
     let api = http::Api {
         engine: Arc::clone(&engine),
         health: health.clone(),
@@ -94,7 +101,7 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let (reporter, health_service) = tonic_health::server::health_reporter();
     reporter.set_serving::<QueryServiceServer<QueryService>>().await;
     let reporting = tokio::spawn(health.report::<IngestServiceServer<IngestService>>(reporter));
-    let router = grpc(ingest, query, health_service)?.merge(http::router(api));
+    let router = grpc(ingest, query, health_service)?.merge(local::closed_to_pages(http::router(api)));
     let trimming =
         tokio::spawn(trim(Arc::clone(&door), journal, segment_bytes(&config), Arc::clone(&tables)));
     tracing::info!("collector is ready");
@@ -106,29 +113,59 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     ended
 }
 
-fn server_tls(config: &CollectorConfig) -> Result<Option<Arc<ServerConfig>>> {
-    let Some(paths) = &config.tls else { return Ok(None) };
+/// Certificate, key and authority, read again when they change.
+fn server_tls(config: &CollectorConfig) -> Result<Option<Arc<Renewed<ServerSide>>>> {
+    let Some(paths) = config.tls.clone() else { return Ok(None) };
     let require = matches!(config.auth, Auth::Mtls);
-    let ca = paths.client_ca_file.as_deref();
-    tls::server(&paths.cert_file, &paths.key_file, ca, require).map(Some).context("[tls]")
+    let files = [&paths.cert_file, &paths.key_file].into_iter().chain(&paths.client_ca_file);
+    let files = files.cloned().collect();
+    let make =
+        move || tls::server(&paths.cert_file, &paths.key_file, paths.client_ca_file.as_deref(), require);
+    let renewed = Renewed::new("certificate, key and authority", files, make).context("[tls]")?;
+    let renewed = Arc::new(renewed);
+    renewed.watch();
+    Ok(Some(renewed))
 }
 
-/// A listener, the TLS it speaks, and whether whoever is on this machine may ask there.
-type Listener = (TcpListener, Option<Arc<ServerConfig>>, bool);
+/// The list of those who are let in no more, read again when it changes.
+fn revoked(config: &CollectorConfig) -> Result<Option<Arc<Renewed<Revoked>>>> {
+    let Some(path) = config.revoked_file.clone() else { return Ok(None) };
+    let list =
+        Renewed::new("the list of what was taken back", vec![path.clone()], move || Revoked::open(&path));
+    let list = list.map_err(|error| anyhow::anyhow!("[auth] revoked_file: {error}"))?;
+    let list = Arc::new(list);
+    list.watch();
+    Ok(Some(list))
+}
 
-async fn bind(config: &CollectorConfig, tls: Option<&Arc<ServerConfig>>) -> Result<Vec<Listener>> {
+/// A listener, and what is served on it.
+struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<Renewed<ServerSide>>>,
+    /// Whoever is on this machine may ask there.
+    is_open: bool,
+    /// A web page could, too: the names by which the door may be addressed.
+    guard: Option<Hosts>,
+}
+
+async fn bind(config: &CollectorConfig, tls: Option<&Arc<Renewed<ServerSide>>>) -> Result<Vec<Listener>> {
     let main = config.listen.main.iter().map(|address| (*address, tls.cloned(), false));
     let plain_if_local =
         |address: &std::net::SocketAddr| tls.cloned().filter(|_| !address.ip().is_loopback());
     let http = config.listen.http.iter().map(|address| (*address, plain_if_local(address), true));
     let mut listeners = Vec::new();
-    for (address, tls, open) in main.chain(http) {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener
+    for (address, tls, is_open) in main.chain(http) {
+        let socket = TcpListener::bind(address).await;
+        let socket = socket
             .with_context(|| format!("[server] {address}: choose another address or stop what uses it"))?;
         let kind = if tls.is_some() { "with TLS" } else { "without TLS" };
-        tracing::info!("listening on {} {kind}", listener.local_addr()?);
-        listeners.push((listener, tls, open));
+        tracing::info!("listening on {} {kind}", socket.local_addr()?);
+
+        // Where nobody has to show anything, a browser on this machine has all that it needs.
+        let asks_nobody =
+            (is_open && tls.is_none() && address.ip().is_loopback()) || matches!(config.auth, Auth::None);
+        let guard = asks_nobody.then(|| Hosts::new(config.listen.http_hosts.clone()));
+        listeners.push(Listener { socket, tls, is_open, guard });
     }
     Ok(listeners)
 }
@@ -161,12 +198,8 @@ fn segment_bytes(config: &CollectorConfig) -> u64 {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).with_context(|| {
-        format!(
-            "[server] data_dir {}: can't be made; give a directory that this user may write",
-            path.display()
-        )
+    modes::own_directory(path).with_context(|| {
+        format!("[server] data_dir {}: expected a directory of this user's own", path.display())
     })
 }
 
@@ -265,9 +298,13 @@ async fn serve_until(
 ) -> Result<()> {
     let closing = CancellationToken::new();
     let mut servers = JoinSet::new();
-    for (listener, tls, open_to_local) in listeners {
-        let transport = serve::Transport { tls, open_to_local };
-        servers.spawn(serve::serve(listener, transport, router.clone(), closing.clone(), GRACE));
+    for Listener { socket, tls, is_open, guard } in listeners {
+        let transport = serve::Transport { tls, open_to_local: is_open };
+        let router = match guard {
+            Some(hosts) => local::guarded(router.clone(), hosts),
+            None => router.clone(),
+        };
+        servers.spawn(serve::serve(socket, transport, router, closing.clone(), GRACE));
     }
     tokio::select! { () = stop.cancelled() => {}, () = fatal.cancelled() => {} }
     closing.cancel();

@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use lapwing::limits::Limits;
 use lapwing_service::{
     config::{ConfigErrors, Reader, Section},
-    token::Tokens,
+    modes,
+    secret::Secret,
+    token::{AUDIENCE, MAX_LIFE, Tokens},
 };
 use lapwing_store::{QueryLimits, TablesOptions};
 
@@ -26,6 +28,8 @@ pub struct CollectorConfig {
     pub tls: Option<TlsConfig>,
     /// Who is let in.
     pub auth: Auth,
+    /// The list of those who are let in no more.
+    pub revoked_file: Option<PathBuf>,
     /// Where rows are kept for good.
     pub backend: Backend,
     /// When rows leave memory.
@@ -49,6 +53,8 @@ pub struct Listen {
     pub main: Vec<SocketAddr>,
     /// Beside them; plain on a loopback address, and there open to whoever is on this machine.
     pub http: Option<SocketAddr>,
+    /// Names by which the latter may be addressed, beside `localhost` and loopback addresses.
+    pub http_hosts: Vec<String>,
 }
 
 /// `[tls]`
@@ -107,8 +113,10 @@ impl CollectorConfig {
         let data_dir = server.path("data_dir").unwrap_or_else(|| "/var/lib/lapwing/collector".into());
         let budget = take_budget(&server);
         server.finish();
-        let tls = take_tls(&root.section("tls"));
-        let auth = take_auth(&root.section("auth"), &listen, tls.as_ref(), &mut warnings);
+        let tls = take_tls(&root.section("tls"), &mut warnings);
+        let auth = root.section("auth");
+        let revoked_file = auth.path("revoked_file");
+        let auth = take_auth(&auth, &listen, tls.as_ref(), &mut warnings);
         let storage = take_storage(&root.section("storage"), budget);
         let processor = root.section("processor");
         let workers = processor.number("workers", 1, 256).unwrap_or(2) as usize;
@@ -121,6 +129,7 @@ impl CollectorConfig {
             data_dir,
             tls,
             auth: auth?,
+            revoked_file,
             backend,
             tables,
             journal_max_bytes,
@@ -150,10 +159,24 @@ fn take_listen(server: &Section<'_>) -> Listen {
     if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
         server.problem("grpc_addr", format!("{} is given twice; each address needs its own", pair[0]));
     }
-    Listen { main, http }
+    Listen { main, http, http_hosts: take_hosts(server) }
 }
 
-fn take_tls(tls: &Section<'_>) -> Option<TlsConfig> {
+/// Names alone: a port in front of it may be another.
+fn take_hosts(server: &Section<'_>) -> Vec<String> {
+    let hosts = server.strings("http_hosts").unwrap_or_default();
+    for host in &hosts {
+        let plain = |char: char| char.is_ascii_alphanumeric() || "._-:[]".contains(char);
+        if host.is_empty() || !host.chars().all(plain) {
+            let text =
+                format!("expected names such as \"lapwing.example.com\", without a port, got {host:?}");
+            server.problem("http_hosts", text);
+        }
+    }
+    hosts
+}
+
+fn take_tls(tls: &Section<'_>, warnings: &mut Vec<String>) -> Option<TlsConfig> {
     let (cert_file, key_file) = (tls.path("cert_file"), tls.path("key_file"));
     let client_ca_file = tls.path("client_ca_file");
     if tls.is_there() {
@@ -167,6 +190,7 @@ fn take_tls(tls: &Section<'_>) -> Option<TlsConfig> {
         }
     }
     tls.finish();
+    warnings.extend(key_file.as_deref().and_then(modes::readable_by_others));
     Some(TlsConfig { cert_file: cert_file?, key_file: key_file?, client_ca_file })
 }
 
@@ -180,6 +204,9 @@ fn take_auth(
     let missing = !auth.has("mode");
     let mode = auth.one_of("mode", &[("mtls", "mtls"), ("token", "token"), ("none", "none")]);
     let secret = auth.secret("token_secret");
+    let audience = auth.string("token_audience").unwrap_or_else(|| AUDIENCE.to_owned());
+    let usual = MAX_LIFE.as_secs() / 3600;
+    let hours = auth.number("token_max_hours", 1, 24 * 366).unwrap_or(usual);
     auth.finish();
     let open = listen.main.iter().chain(&listen.http).find(|address| !address.ip().is_loopback());
     if mode == Some("token")
@@ -195,7 +222,11 @@ fn take_auth(
             None
         }
         Some("mtls") => Some(Auth::Mtls),
-        Some("token") => take_tokens(auth, secret),
+        Some("token") => {
+            let tokens = take_tokens(auth, secret)?;
+            let max_life = Duration::from_secs(hours * 3600);
+            Some(Auth::Token(tokens.for_audience(audience).living_at_most(max_life)))
+        }
         Some("none") => match open {
             Some(address) => {
                 auth.problem(
@@ -216,7 +247,7 @@ fn take_auth(
     }
 }
 
-fn take_tokens(auth: &Section<'_>, secret: Option<lapwing_service::secret::Secret>) -> Option<Auth> {
+fn take_tokens(auth: &Section<'_>, secret: Option<Secret>) -> Option<Tokens> {
     let Some(secret) = secret else {
         if !auth.has("token_secret") {
             auth.problem(
@@ -226,7 +257,7 @@ fn take_tokens(auth: &Section<'_>, secret: Option<lapwing_service::secret::Secre
         }
         return None;
     };
-    Tokens::new(&secret).map(Auth::Token).map_err(|error| auth.problem("token_secret", error)).ok()
+    Tokens::new(&secret).map_err(|error| auth.problem("token_secret", error)).ok()
 }
 
 fn take_storage(storage: &Section<'_>, budget: Budget) -> Option<(Backend, TablesOptions, u64)> {

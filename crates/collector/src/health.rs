@@ -1,7 +1,14 @@
 //! Whether the collector can take and keep what comes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use lapwing_service::{
+    renewed::Renewed,
+    tls::{ServerSide, Standing},
+};
 use lapwing_spool::Log;
 use lapwing_store::Tables;
 use tonic::server::NamedService;
@@ -17,12 +24,34 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Health {
     journal: Log,
     tables: Arc<Tables>,
+    tls: Option<Arc<Renewed<ServerSide>>>,
 }
 
 impl Health {
-    /// The health of a collector with this journal and these tables.
-    pub fn new(journal: Log, tables: Arc<Tables>) -> Self {
-        Self { journal, tables }
+    /// The health of a collector with this journal, these tables and this certificate.
+    pub fn new(journal: Log, tables: Arc<Tables>, tls: Option<Arc<Renewed<ServerSide>>>) -> Self {
+        Self { journal, tables, tls }
+    }
+
+    /// What will stand in the way before long; `None` when nothing is known of.
+    pub fn warning(&self) -> Option<String> {
+        if let Some(error) = self.tls.as_ref().and_then(|tls| tls.trouble()) {
+            return Some(format!("the TLS files changed and can't be used: {error}"));
+        }
+        match self.certificate() {
+            Standing::Ending(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Seconds until the end of the own certificate.
+    pub fn certificate_seconds(&self) -> Option<f64> {
+        Some(self.tls.as_ref()?.current().validity.seconds_left(SystemTime::now()))
+    }
+
+    fn certificate(&self) -> Standing {
+        let tls = self.tls.as_ref();
+        tls.map_or(Standing::Good, |tls| tls.current().validity.at(SystemTime::now()))
     }
 
     /// Why nothing can be taken or kept at the moment; `None` when all is well.
@@ -31,6 +60,9 @@ impl Health {
         if stalled >= HANGS {
             let seconds = stalled.as_secs();
             return Some(format!("the journal's disk hangs: no answer to a write or fsync for {seconds} s"));
+        }
+        if let Standing::Invalid(text) = self.certificate() {
+            return Some(text);
         }
         self.tables.stats().flush_error.map(|error| format!("the store refuses flushes: {error}"))
     }

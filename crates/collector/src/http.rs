@@ -165,12 +165,15 @@ fn whole(answer: &Answer) -> Result<Vec<u8>, arrow::error::ArrowError> {
 
 async fn healthz(State(api): State<Api>) -> Response {
     match api.health.trouble() {
-        None => (StatusCode::OK, "ok\n".to_owned()).into_response(),
+        None => {
+            let warning = api.health.warning().map(|text| format!("warning: {text}\n")).unwrap_or_default();
+            (StatusCode::OK, format!("ok\n{warning}")).into_response()
+        }
         Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
     }
 }
 
 async fn figures(State(api): State<Api>) -> Response {
-    let page = api.counters.page(api.journal.stats(), &api.tables.stats());
+    let page = api.counters.page(api.journal.stats(), &api.tables.stats(), api.health.certificate_seconds());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }

@@ -3,8 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use lapwing_collector::{collector, config::CollectorConfig};
-use lapwing_service::{config::Reader, logs, memory, shutdown};
+use lapwing_collector::{
+    collector,
+    config::{Auth, CollectorConfig},
+};
+use lapwing_service::{config::Reader, logs, memory, modes, shutdown, tls};
 
 /// Takes telemetry from agents, keeps it, and answers questions about it in SQL.
 #[derive(Debug, Parser)]
@@ -19,6 +22,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    modes::keep_private();
     let args = Args::parse();
     let kept = if args.check { None } else { memory::give_back_what_is_freed() };
     logs::init();
@@ -32,15 +36,33 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let open = modes::writable_by_others(&args.config);
+    config.warnings.iter().chain(&open).for_each(|warning| tracing::warn!("{warning}"));
     if args.check {
-        return ExitCode::SUCCESS;
+        return check(&config);
     }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// What stands in the files that the config names.
+fn check(config: &CollectorConfig) -> ExitCode {
+    let Some(files) = &config.tls else { return ExitCode::SUCCESS };
+    let require = matches!(config.auth, Auth::Mtls);
+    let side = tls::server(&files.cert_file, &files.key_file, files.client_ca_file.as_deref(), require);
+    match tls::verdict(side.map(|side| Some(side.validity))) {
+        Ok(warning) => {
+            warning.iter().for_each(|warning| tracing::warn!("[tls] {warning}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&format_args!("[tls] {error}"));
+            ExitCode::from(2)
         }
     }
 }

@@ -10,21 +10,19 @@ use lapwing::{
     v1::{Batch, Codec, LogRecord, Rows, batch::Payload, log_record::Content},
 };
 use lapwing_service::{
-    client::{Address, channel},
+    client::{Address, Credentials, Link},
     clock::now,
-    tls,
 };
-use tonic::transport::Channel;
 
 use crate::{Rig, line};
 
-/// A channel to the rig's collector; it connects when it is first used.
-pub fn connect(rig: &Rig) -> Result<Channel> {
+/// A link to the rig's collector; it connects when it is first used.
+pub fn connect(rig: &Rig) -> Result<Link> {
     let (host, port) = rig.grpc.rsplit_once(':').context("no port")?;
     let address = Address { host: host.to_owned(), port: port.parse()?, tls: true };
     let cert = |name: &str| rig.root().join("certs").join(name);
-    let config = tls::client(&cert("ca.pem"), Some((&cert("user-me.pem"), &cert("user-me.key"))))?;
-    Ok(channel(&address, Some(config))?)
+    let identity = (cert("user-me.pem"), cert("user-me.key"));
+    Ok(Link::new(address, Credentials::default().with_tls(cert("ca.pem"), Some(identity))?)?)
 }
 
 /// Lines as they are typed by hand, in a batch that is stored once however often it comes.

@@ -41,6 +41,16 @@ pub fn figure(address: &str, name: &str) -> Result<u64> {
     Ok(values.iter().sum::<f64>() as u64)
 }
 
+/// What `address` answers to bytes of HTTP that ask it to close the connection.
+pub fn exchange(address: &str, request: &[u8]) -> Result<String> {
+    let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 /// Status and body of `GET path` at `address`.
 pub fn request(address: &str, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;

@@ -12,15 +12,17 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
 };
+use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
+use x509_parser::{pem::parse_x509_pem, prelude::GeneralName};
 
-use crate::tls::Identity;
+use crate::identity::Identity;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Ten years.
 const CA_DAYS: u32 = 3650;
-/// What clients still take for a server's certificate.
-const LEAF_DAYS: u32 = 825;
+/// A year and a month, the most that clients of public servers take. Programs read a renewed one without a restart.
+pub const LEAF_DAYS: u32 = 397;
 
 /// Why a certificate was not made.
 #[derive(Debug, Error)]
@@ -41,6 +43,14 @@ pub enum CertsError {
         /// What the library said.
         source: rcgen::Error,
     },
+    /// It can't be renewed.
+    #[error("{path}: {reason}")]
+    Renewal {
+        /// The certificate.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
 }
 
 /// A certificate authority in a folder: `ca.pem` and `ca.key`.
@@ -48,6 +58,7 @@ pub enum CertsError {
 pub struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
+    days: u32,
 }
 
 impl Authority {
@@ -64,17 +75,23 @@ impl Authority {
         if cert_path.exists() {
             let key = KeyPair::from_pem(&read(&key_path)?).map_err(bad(&key_path))?;
             let issuer = Issuer::from_ca_cert_pem(&read(&cert_path)?, key).map_err(bad(&cert_path))?;
-            return Ok(Self { folder: folder.to_owned(), issuer });
+            return Ok(Self { folder: folder.to_owned(), issuer, days: LEAF_DAYS });
         }
         fs::create_dir_all(folder).map_err(|source| CertsError::File { path: folder.to_owned(), source })?;
-        let mut params = params("lapwing authority", CA_DAYS);
+        let mut params = params("lapwing authority", CA_DAYS)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(bad(&key_path))?;
         let cert = params.self_signed(&key).map_err(bad(&cert_path))?;
         write(&key_path, &key.serialize_pem())?;
         write(&cert_path, &cert.pem())?;
-        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key) })
+        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), days: LEAF_DAYS })
+    }
+
+    /// Makes certificates that are valid for so many days.
+    #[must_use]
+    pub fn for_days(self, days: u32) -> Self {
+        Self { days, ..self }
     }
 
     /// Makes `server.pem` and `server.key` for DNS names and addresses.
@@ -82,7 +99,7 @@ impl Authority {
     /// # Errors
     /// When a name is not valid, or a file is there already or can't be written.
     pub fn server(&self, names: &[String]) -> Result<(), CertsError> {
-        let mut params = params("lapwing collector", LEAF_DAYS);
+        let mut params = params("lapwing collector", self.days)?;
         for name in names {
             let san = match name.parse() {
                 Ok(address) => SanType::IpAddress(address),
@@ -101,19 +118,60 @@ impl Authority {
     /// # Errors
     /// As [`Authority::server`].
     pub fn client(&self, identity: &Identity) -> Result<(), CertsError> {
-        let (kind, name) = match identity {
-            Identity::Agent(id) => ("agent", id),
-            Identity::User(name) => ("user", name),
-        };
-        let stem = format!("{kind}-{name}");
-        let mut params = params(&stem, LEAF_DAYS);
+        let stem = identity.stem();
+        let mut params = params(&stem, self.days)?;
         let uri = identity.uri().as_str().try_into().map_err(|source| content(&stem, source))?;
         params.subject_alt_names.push(SanType::URI(uri));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(&stem, params)
     }
 
+    /// Makes `STEM.pem` and `STEM.key` again, with a new key, for the same names and purpose.
+    ///
+    /// # Errors
+    /// When the certificate is not there or not one of this kind, or can't be written.
+    pub fn renew(&self, stem: &str) -> Result<(), CertsError> {
+        let path = self.folder.join(format!("{stem}.pem"));
+        let refuse = |reason: &str| CertsError::Renewal { path: path.clone(), reason: reason.to_owned() };
+        let (_, pem) = parse_x509_pem(read(&path)?.as_bytes())
+            .map_err(|_| refuse("holds no certificate; expected PEM with BEGIN CERTIFICATE"))?;
+        let old = pem.parse_x509().map_err(|_| refuse("holds a certificate that can't be read"))?;
+        if old.is_ca() {
+            return Err(refuse("is that of the authority; a new one would need all others to be made anew"));
+        }
+
+        let common_name = old.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let mut params = params(common_name.unwrap_or(stem), self.days)?;
+        let names = old.subject_alternative_name().ok().flatten();
+        let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+        for name in names {
+            params.subject_alt_names.push(alternative(name).ok_or_else(|| {
+                refuse("has a name that is neither a DNS name, an address nor a URI; make it with what made it before")
+            })?);
+        }
+        let usage = old
+            .extended_key_usage()
+            .ok()
+            .flatten()
+            .map(|usage| (usage.value.server_auth, usage.value.client_auth));
+        params.extended_key_usages = match usage {
+            Some((true, false)) => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Some((false, true)) => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            _ => return Err(refuse("is neither that of a server nor that of a client")),
+        };
+        self.write_signed(stem, params, replace)
+    }
+
     fn sign(&self, stem: &str, params: CertificateParams) -> Result<(), CertsError> {
+        self.write_signed(stem, params, write)
+    }
+
+    fn write_signed(
+        &self,
+        stem: &str,
+        params: CertificateParams,
+        write: impl Fn(&Path, &str) -> Result<(), CertsError>,
+    ) -> Result<(), CertsError> {
         let key = KeyPair::generate().map_err(|source| content(stem, source))?;
         let cert = params.signed_by(&key, &self.issuer).map_err(|source| content(stem, source))?;
         write(&self.folder.join(format!("{stem}.key")), &key.serialize_pem())?;
@@ -121,19 +179,38 @@ impl Authority {
     }
 }
 
+fn alternative(name: &GeneralName<'_>) -> Option<SanType> {
+    match name {
+        GeneralName::DNSName(name) => Some(SanType::DnsName((*name).try_into().ok()?)),
+        GeneralName::URI(uri) => Some(SanType::URI((*uri).try_into().ok()?)),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => Some(SanType::IpAddress(<[u8; 4]>::try_from(*bytes).ok()?.into())),
+            16 => Some(SanType::IpAddress(<[u8; 16]>::try_from(*bytes).ok()?.into())),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn content(what: &str, source: rcgen::Error) -> CertsError {
     CertsError::Content { what: what.to_owned(), source }
 }
 
-fn params(name: &str, days: u32) -> CertificateParams {
+fn params(name: &str, days: u32) -> Result<CertificateParams, CertsError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
+    // A number of its own, so that one certificate can be taken back.
+    let mut serial = [0; 16];
+    let filled = SystemRandom::new().fill(&mut serial);
+    filled.map_err(|_| content(name, rcgen::Error::RingUnspecified))?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(serial.to_vec().into());
     let now = SystemTime::now();
     // An hour back, for clocks that are behind.
     params.not_before = (now - Duration::from_secs(3600)).into();
     params.not_after = (now + DAY * days).into();
-    params
+    Ok(params)
 }
 
 fn read(path: &Path) -> Result<String, CertsError> {
@@ -147,4 +224,52 @@ fn write(path: &Path, text: &str) -> Result<(), CertsError> {
     written
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|source| CertsError::File { path: path.to_owned(), source })
+}
+
+/// Puts a file in the place of another. Who reads it at the same time sees the old one or the new one, never half of one.
+fn replace(path: &Path, text: &str) -> Result<(), CertsError> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    // What an interrupted renewal left.
+    let _ = fs::remove_file(&fresh);
+    write(&fresh, text)?;
+    fs::rename(&fresh, path).map_err(|source| CertsError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{identity::Certificate, tls};
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    #[test]
+    fn a_renewed_certificate_is_of_the_same_names_with_another_key_and_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let authority = Authority::open_or_create(folder.path()).unwrap().for_days(3);
+        let agent = Identity::agent("web-1").unwrap();
+        authority.client(&agent).unwrap();
+        authority.server(&["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]).unwrap();
+        let read =
+            |name: &str| Certificate::read(&CertificateDer::from_pem_file(file(name)).unwrap()).unwrap();
+        let (before, key) = (read("agent-web-1.pem"), fs::read(file("agent-web-1.key")).unwrap());
+
+        let authority = authority.for_days(30);
+        authority.renew("agent-web-1").unwrap();
+        authority.renew("server").unwrap();
+        let after = read("agent-web-1.pem");
+        assert_eq!(after.identity, Ok(agent));
+        assert!(after.expires_at > before.expires_at && after.serial != before.serial);
+        assert_ne!(fs::read(file("agent-web-1.key")).unwrap(), key);
+        tls::client(&file("ca.pem"), Some((&file("agent-web-1.pem"), &file("agent-web-1.key")))).unwrap();
+        tls::server(&file("server.pem"), &file("server.key"), Some(&file("ca.pem")), true).unwrap();
+        let server = fs::read_to_string(file("server.pem")).unwrap();
+        let (_, pem) = parse_x509_pem(server.as_bytes()).unwrap();
+        let server = pem.parse_x509().unwrap();
+        assert_eq!(server.subject_alternative_name().unwrap().unwrap().value.general_names.len(), 3);
+
+        let told = authority.renew("ca").unwrap_err().to_string();
+        assert!(told.contains("is that of the authority"), "{told}");
+    }
 }

@@ -54,6 +54,12 @@ impl Page {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
+    /// Adds the time until the own certificate ends.
+    pub fn certificate(&mut self, seconds: f64) {
+        let help = "Seconds until the own certificate expires; negative when it has.";
+        self.gauge("lapwing_certificate_expires_seconds", help, seconds.floor());
+    }
+
     /// The page.
     pub fn finish(self) -> String {
         self.0

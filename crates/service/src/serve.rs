@@ -21,7 +21,6 @@ use hyper_util::{
     },
     service::TowerToHyperService,
 };
-use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -31,7 +30,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::tls::Identity;
+use crate::{
+    identity::Certificate,
+    renewed::Renewed,
+    tls::{ServerSide, seen_by_server},
+};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes that are computed at a time. A thousand together get so little of the processor each that none is done before its
@@ -62,8 +65,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
-    /// Who its certificate names; `None` without one.
-    pub identity: Option<Identity>,
+    /// What its certificate says; `None` without one.
+    pub certificate: Option<Certificate>,
     /// The connection came in on a loopback address without TLS, where whoever is on this machine is let in.
     pub local: bool,
     /// One permit, for what the connection's requests do one at a time.
@@ -73,8 +76,8 @@ pub struct Peer {
 /// What a listener speaks.
 #[derive(Debug, Clone, Default)]
 pub struct Transport {
-    /// Plaintext without it.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// Plaintext without it. Each connection takes what is there when it comes.
+    pub tls: Option<Arc<Renewed<ServerSide>>>,
     /// Whether a peer counts as [`Peer::local`] on a loopback address without TLS.
     pub open_to_local: bool,
 }
@@ -89,10 +92,9 @@ pub async fn serve(
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let acceptor = transport.tls.map(TlsAcceptor::from);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let local = transport.open_to_local
-        && acceptor.is_none()
+        && transport.tls.is_none()
         && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     loop {
         let accepted = tokio::select! {
@@ -113,19 +115,22 @@ pub async fn serve(
             continue;
         };
         let open = MAX_CONNECTIONS - room.available_permits();
-        let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
+        let acceptor = transport.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.current().config)));
+        let (router, watcher) = (router.clone(), graceful.watcher());
         let handshakes = Arc::clone(&handshakes);
         tokio::spawn(async move {
             let _permit = permit;
             let _ = stream.set_nodelay(true);
             let window = if open <= WIDE { WINDOW } else { NARROW_WINDOW };
-            let peer = |identity| Peer { address, identity, local, turn: Arc::new(Semaphore::new(1)) };
+            let peer = |certificate| Peer { address, certificate, local, turn: Arc::new(Semaphore::new(1)) };
             let Some(acceptor) = acceptor else {
                 return connection(stream, router, peer(None), window, watcher).await;
             };
             match handshake(&acceptor, stream, &handshakes).await {
-                Ok((stream, identity)) => connection(stream, router, peer(identity), window, watcher).await,
-                Err(error) => tracing::warn!(%address, "TLS handshake failed: {error}"),
+                Ok((stream, certificate)) => {
+                    connection(stream, router, peer(certificate), window, watcher).await
+                }
+                Err(error) => tracing::warn!(%address, "TLS handshake failed: {}", seen_by_server(&error)),
             }
         });
     }
@@ -152,7 +157,7 @@ async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     handshakes: &Semaphore,
-) -> io::Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<Identity>)> {
+) -> io::Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<Certificate>)> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "not finished within 5 s");
     // Whoever says nothing holds up nobody.
     timeout(HANDSHAKE, stream.readable()).await.map_err(late)??;
@@ -166,8 +171,9 @@ async fn handshake(
         }
     };
     let stream = accepted.map_err(late)??;
-    let identity = stream.get_ref().1.peer_certificates().and_then(|chain| Identity::of(chain.first()?));
-    Ok((stream, identity))
+    let certificate =
+        stream.get_ref().1.peer_certificates().and_then(|chain| Certificate::read(chain.first()?));
+    Ok((stream, certificate))
 }
 
 async fn connection<S>(stream: S, router: Router, peer: Peer, window: u32, watcher: Watcher)

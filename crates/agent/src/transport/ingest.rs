@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use lapwing::v1::{IngestResponse, ingest_service_client::IngestServiceClient};
-use tonic::{Request, Status, metadata::AsciiMetadataValue, transport::Channel};
+use lapwing_service::client::Link;
+use tonic::{Request, Status};
 use tower::Service;
 
 use super::Shipment;
@@ -12,16 +13,12 @@ use super::Shipment;
 /// Calls `Ingest`.
 #[derive(Debug, Clone)]
 pub(super) struct Ingest {
-    client: IngestServiceClient<Channel>,
-    authorization: Option<AsciiMetadataValue>,
+    client: IngestServiceClient<Link>,
 }
 
 impl Ingest {
-    pub(super) fn new(
-        client: IngestServiceClient<Channel>,
-        authorization: Option<AsciiMetadataValue>,
-    ) -> Self {
-        Self { client, authorization }
+    pub(super) fn new(client: IngestServiceClient<Link>) -> Self {
+        Self { client }
     }
 }
 
@@ -37,10 +34,7 @@ impl Service<Shipment> for Ingest {
 
     fn call(&mut self, shipment: Shipment) -> Self::Future {
         let mut client = self.client.clone();
-        let mut request = Request::new(shipment.requests());
-        if let Some(value) = &self.authorization {
-            request.metadata_mut().insert("authorization", value.clone());
-        }
+        let request = Request::new(shipment.requests());
         Box::pin(async move { Ok(client.ingest(request).await?.into_inner()) })
     }
 }

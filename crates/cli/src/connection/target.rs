@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use lapwing_service::{
-    client::{self, Address},
+    client::{Address, Credentials},
     config::{ConfigErrors, Reader},
-    tls,
 };
-use tonic::transport::Channel;
 
 use crate::{
     exit::{Exit, Failure, OrExit},
@@ -54,10 +52,10 @@ impl Target {
         })
     }
 
-    /// A channel to `address`, with TLS where that says so. It connects when it is used.
-    pub(super) fn channel(&self, address: &Address) -> Result<Channel, Failure> {
+    /// What is shown at `address`: certificates where that says TLS.
+    pub(super) fn credentials(&self, address: &Address) -> Result<Credentials, Failure> {
         if !address.tls {
-            return client::channel(address, None).or_exit(Exit::Usage);
+            return Ok(Credentials::default());
         }
         let Some(ca) = &self.ca else {
             let endpoint = &self.endpoint;
@@ -66,7 +64,7 @@ impl Target {
                  or start a collector here with `lapwing up`"
             )));
         };
-        let identity = match (self.cert.as_deref(), self.key.as_deref()) {
+        let identity = match (self.cert.clone(), self.key.clone()) {
             (Some(cert), Some(key)) => Some((cert, key)),
             (None, None) => None,
             (Some(_), None) => {
@@ -76,8 +74,7 @@ impl Target {
                 return Err(Exit::Usage.because(anyhow!("--key needs its certificate: give --cert")));
             }
         };
-        let tls = tls::client(ca, identity).or_exit(Exit::Usage)?;
-        client::channel(address, Some(tls)).or_exit(Exit::Usage)
+        Credentials::default().with_tls(ca.clone(), identity).or_exit(Exit::Usage)
     }
 }
 

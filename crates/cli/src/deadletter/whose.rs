@@ -9,7 +9,7 @@ use lapwing_service::{
 
 use super::{Letters, folder};
 use crate::{
-    connection::Target,
+    connection::{self, Target},
     exit::{Exit, Failure, OrExit},
 };
 
@@ -50,11 +50,16 @@ pub(crate) struct Agent {
     pub(crate) target: Target,
     /// Its token.
     pub(crate) token: Option<Secret>,
+    token_file: Option<PathBuf>,
 }
 
 impl Agent {
     fn open(path: &Path) -> Result<Self, Failure> {
-        Reader::open(path).and_then(Self::from_reader).or_exit(Exit::Usage)
+        let mut agent = Reader::open(path).and_then(Self::from_reader).or_exit(Exit::Usage)?;
+        if let Some(file) = &agent.token_file {
+            agent.token = Some(connection::token_in(file)?);
+        }
+        Ok(agent)
     }
 
     /// The other keys are for the agent to judge: `lapwing config check` asks it.
@@ -74,6 +79,7 @@ impl Agent {
             Some(Self {
                 state_dir: agent.path("state_dir").unwrap_or_else(|| "/var/lib/lapwing/agent".into()),
                 token: collector.secret("auth_token"),
+                token_file: collector.path("auth_token_file"),
                 target: Target {
                     endpoint: endpoint?,
                     ca: collector.path("ca_file"),

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, path::Path};
 
 use super::{certificates, configs::Plan};
-use crate::{certs, exit::Failure, ports, program};
+use crate::{exit::Failure, ports, program};
 
 /// A row typed by hand.
 const ROW: &str = r#"{"batch":{"rows":{"logs":[{"body":"hello"}]}}}"#;
@@ -53,7 +53,7 @@ fn lapwing() -> Result<String, Failure> {
 
 /// `grpcurl` with all that it needs to be let in. Its path is told, since another terminal may have another PATH.
 fn grpcurl(plan: &Plan<'_>) -> String {
-    let stem = certs::stem(&certificates::user());
+    let stem = certificates::user().stem();
     let program = program::on_path("grpcurl");
     let program = program.as_deref().map_or(Cow::Borrowed("grpcurl"), shell);
     let cert = |name: &str| shell(&plan.home().cert(name)).into_owned();

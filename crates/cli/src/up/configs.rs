@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use lapwing_service::tls::Identity;
+use lapwing_service::identity::Identity;
 
 use super::{certificates, folder};
 use crate::{
-    certs, escape,
+    escape,
     exit::{Exit, Failure, OrExit},
     home::Home,
     ports::{self, Ports},
@@ -141,7 +141,7 @@ system_interval_secs = 10
     }
 
     fn collector_table(&self, identity: &Identity) -> String {
-        let stem = certs::stem(identity);
+        let stem = identity.stem();
         format!(
             "[collector]\nendpoint = \"https://{}\"\nca_file = {}\ncert_file = {}\nkey_file = {}\n",
             ports::local(self.ports.grpc),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use lapwing_service::modes;
 
 use crate::{
     exit::{Exit, Failure},
@@ -29,7 +30,8 @@ pub(super) fn take(home: &Home) -> Result<Lock, Failure> {
 /// Private: keys are in it, and everything that is logged on this machine.
 fn make(folder: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.with_context(|| format!("make the folder {}", folder.display()))
+    let made = made.and_then(|()| modes::own_directory(folder));
+    made.with_context(|| format!("take the folder {}", folder.display()))
 }
 
 fn lock(folder: &Path) -> Result<Lock, Failure> {

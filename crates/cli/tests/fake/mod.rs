@@ -4,6 +4,7 @@ use std::{
     path::Path,
     pin::Pin,
     process::{Command, Output},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use lapwing::{
     },
 };
 use lapwing_service::{
+    renewed::Renewed,
     serve::{Transport, serve},
     tls,
 };
@@ -44,7 +46,9 @@ impl Fake {
     pub(crate) fn start(certs: Option<&Path>) -> Self {
         let tls = certs.map(|folder| {
             let file = |name: &str| folder.join(name);
-            tls::server(&file("server.pem"), &file("server.key"), Some(&file("ca.pem")), true).unwrap()
+            let (cert, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+            let make = move || tls::server(&cert, &key, Some(&ca), true);
+            Arc::new(Renewed::new("certificates", Vec::new(), make).unwrap())
         });
         let (runtime, stop) = (Runtime::new().unwrap(), CancellationToken::new());
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -29,7 +29,7 @@ use tonic::Status;
 
 use super::intake;
 use crate::{
-    access::Caller,
+    access::{Caller, Who},
     agents::{Agents, Entry},
     counters::Counters,
     processor::{Processor, Room},
@@ -391,11 +391,12 @@ enum Admitted {
     Duplicate(u64),
 }
 
-/// Whose state a batch moves. A user and an agent of one name are two, and so are a client without numbers and an agent.
+/// Whose state a batch moves. A user and an agent of one name are two, and so are a client without numbers and an agent: no name holds
+/// a `/`, so that of an agent is never one of the others.
 fn sender(caller: &Caller, origin: &Origin) -> String {
-    match caller {
+    match &caller.who {
         _ if origin.epoch != 0 => origin.agent_id.clone(),
-        Caller::User(name) => format!("user/{name}"),
+        Who::User(name) => format!("user/{name}"),
         _ => format!("client/{}", origin.agent_id),
     }
 }

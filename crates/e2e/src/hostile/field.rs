@@ -3,6 +3,7 @@
 use std::{
     io,
     net::TcpStream,
+    path::PathBuf,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lapwing_service::{
-    client::{Address, channel},
+    client::{Address, Credentials, Link},
     tls,
 };
 use tokio::runtime::Runtime;
@@ -19,7 +20,6 @@ use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::Channel,
 };
 
 use super::Attack;
@@ -65,7 +65,7 @@ pub struct Field {
 }
 
 /// A channel that shows its token, if it has one.
-pub(super) type Client = InterceptedService<Channel, Bearer>;
+pub(super) type Client = InterceptedService<Link, Bearer>;
 
 /// Shows a token.
 #[derive(Debug, Clone)]
@@ -162,8 +162,9 @@ impl Field {
         let (host, port) = self.rig.grpc.rsplit_once(':').context("no port")?;
         let address = Address { host: host.to_owned(), port: port.parse()?, tls: true };
         let _entered = self.runtime.enter();
-        let channel = channel(&address, Some(self.tls(who)?))?;
-        Ok(InterceptedService::new(channel, Bearer(self.bearer(who)?)))
+        let (ca, identity) = self.certificates(who);
+        let link = Link::new(address, Credentials::default().with_tls(ca, identity)?)?;
+        Ok(InterceptedService::new(link, Bearer(self.bearer(who)?)))
     }
 
     /// The value of the header `authorization`; `None` where certificates are asked for.
@@ -182,7 +183,8 @@ impl Field {
         Ok(Some(format!("Bearer {}", String::from_utf8(made.stdout)?.trim()).parse()?))
     }
 
-    fn tls(&self, who: Who) -> Result<Arc<ClientConfig>> {
+    /// The authority, and what is shown to the collector.
+    fn certificates(&self, who: Who) -> (PathBuf, Option<(PathBuf, PathBuf)>) {
         let cert = |name: &str| self.rig.root().join("certs").join(name);
         let stem = match who {
             _ if self.tokens => None,
@@ -191,8 +193,13 @@ impl Field {
             Who::Nobody => None,
         };
         let files = stem.map(|stem| (cert(&format!("{stem}.pem")), cert(&format!("{stem}.key"))));
+        (cert("ca.pem"), files)
+    }
+
+    fn tls(&self, who: Who) -> Result<Arc<ClientConfig>> {
+        let (ca, files) = self.certificates(who);
         let files = files.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));
-        Ok(tls::client(&cert("ca.pem"), files)?)
+        Ok(tls::client(&ca, files)?.config)
     }
 
     /// A TLS connection that speaks `protocol` (`http/1.1` or `h2`) by hand.

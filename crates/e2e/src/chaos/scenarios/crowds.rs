@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use lapwing::v1::{IngestRequest, ingest_service_client::IngestServiceClient};
+use lapwing_service::client::Link;
 use tokio::{runtime::Runtime, task::JoinSet};
-use tonic::transport::Channel;
 
 use super::{Scenario, needs};
 use crate::{
@@ -70,13 +70,7 @@ fn twice(stage: &mut Stage, lines: u64, between: fn(&mut Stage) -> Result<()>) -
 }
 
 /// Each client sends a batch of so many lines, at the same moment.
-fn all_at_once(
-    stage: &mut Stage,
-    runtime: &Runtime,
-    crowd: &[Channel],
-    round: u64,
-    lines: u64,
-) -> Result<()> {
+fn all_at_once(stage: &mut Stage, runtime: &Runtime, crowd: &[Link], round: u64, lines: u64) -> Result<()> {
     let clients = crowd.len() as u64;
     let started = Instant::now();
     let times = runtime.block_on(async {
@@ -95,7 +89,7 @@ fn all_at_once(
 }
 
 /// Sends batch `n`, of so many lines, until it is taken; gives how long that took.
-async fn type_lines(channel: Channel, n: u64, lines: u64) -> Result<Duration> {
+async fn type_lines(channel: Link, n: u64, lines: u64) -> Result<Duration> {
     let started = Instant::now();
     let lines = n * lines..(n + 1) * lines;
     let batch = if lines.end - lines.start == 1 {
