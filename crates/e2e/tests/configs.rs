@@ -3,12 +3,14 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use anyhow::Result;
 use lapwing_e2e::{http, process::Process, process::binary, rig::PATIENCE, rig::free_addresses, wait};
+use lapwing_service::certs::Authority;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -169,6 +171,51 @@ fn all_mistakes_are_told_in_one_go_and_no_secret_with_them() -> Result<()> {
     let told = String::from_utf8(check(AGENT, &path)?.stderr)?;
     assert_eq!(told.lines().count(), 4, "{told}");
     assert!(!told.contains("verysecret"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_check_warns_of_keys_that_others_may_read_and_of_configs_that_others_may_write() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let root = folder.path();
+    let authority = Authority::open_or_create(&root.join("certs"))?.for_days(3);
+    authority.server(&["localhost".to_owned()])?;
+    let file = |name: &str| root.join("certs").join(name).display().to_string();
+    let path = root.join("collector.toml");
+    let text = format!(
+        "[tls]\ncert_file = '{}'\nkey_file = '{}'\nclient_ca_file = '{}'\n[auth]\nmode = 'mtls'\n",
+        file("server.pem"),
+        file("server.key"),
+        file("ca.pem")
+    );
+    fs::write(&path, &text)?;
+    let told = |expected: Option<i32>| -> Result<String> {
+        let output = check(COLLECTOR, &path)?;
+        let told = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), expected, "{told}");
+        Ok(told)
+    };
+    let quiet = told(Some(0))?;
+    assert!(quiet.contains("server.pem expires at") && !quiet.contains("chmod"), "{quiet}");
+    fs::set_permissions(file("server.key"), fs::Permissions::from_mode(0o644))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    let warned = told(Some(0))?;
+    for expected in
+        ["server.key holds a secret", "chmod 600", "collector.toml: others than its owner may write it"]
+    {
+        assert!(warned.contains(expected), "{expected}: {warned}");
+    }
+
+    authority.for_days(0).renew("server")?;
+    assert!(told(Some(2))?.contains("server.pem expired at"));
+    fs::write(&path, text.replace("/server.pem", "/ca.pem"))?;
+    assert!(told(Some(2))?.contains("is the certificate of an authority (CA)"));
+    fs::write(
+        file("server.key"),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    )?;
+    fs::write(&path, &text)?;
+    assert!(told(Some(2))?.contains("encrypted with a passphrase"));
     Ok(())
 }
 

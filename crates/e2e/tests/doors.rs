@@ -201,3 +201,65 @@ fn a_browser_asks_over_grpc_web() -> Result<()> {
     assert!(text.contains("northern lapwing") && text.contains("grpc-status:0"), "{text}");
     Ok(())
 }
+
+#[test]
+fn a_web_page_gets_nothing_from_the_door_on_this_machine_and_runs_nothing() -> Result<()> {
+    let rig = Rig::new(&RigOptions::default())?;
+    let path = format!("/api/v1/sql?format=csv&q={}", http::encode("SELECT 'kiebitz' AS bird"));
+    let ask = |headers: &str| {
+        http::exchange(
+            &rig.http,
+            format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n").as_bytes(),
+        )
+    };
+    let host = format!("Host: {}\r\n", rig.http);
+    let answer = ask(&host)?;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("kiebitz"), "{answer}");
+    for header in [
+        "x-content-type-options: nosniff",
+        "content-security-policy: default-src 'none'; frame-ancestors 'none'; sandbox",
+        "cache-control: no-store",
+        "cross-origin-resource-policy: same-origin",
+    ] {
+        assert!(answer.to_ascii_lowercase().contains(header), "{header}: {answer}");
+    }
+    for headers in [
+        "Host: attacker.example\r\n".to_owned(),
+        format!("{host}Host: attacker.example\r\n"),
+        // An <img> or a fetch without CORS.
+        format!("{host}Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n"),
+        format!("{host}Sec-Fetch-Site: same-site\r\n"),
+        format!("{host}Origin: https://attacker.example\r\n"),
+        format!("{host}Origin: null\r\n"),
+        format!("{host}Referer: https://attacker.example/\r\n"),
+        format!("{host}User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n"),
+    ] {
+        let answer = ask(&headers)?;
+        assert!(answer.starts_with("HTTP/1.1 4") && !answer.contains("kiebitz"), "{headers}: {answer}");
+    }
+
+    // Neither does a name that leads here let a page write over gRPC-web, or a program over gRPC.
+    let program = tools::find("grpcurl").context("grpcurl is missing: run `make setup`")?;
+    let row = r#"{"batch":{"rows":{"logs":[{"body":"by a page"}]}}}"#;
+    let send = |authority: &str| {
+        let mut command = Command::new(&program);
+        command.args(["-plaintext", "-authority", authority, "-d", row, &rig.http]);
+        command.arg("lapwing.v1.IngestService/Ingest").output()
+    };
+    let refused = send("attacker.example")?;
+    assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
+    let page = format!(
+        "POST /lapwing.v1.IngestService/Ingest HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\
+         Content-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n\r\n"
+    );
+    assert!(http::exchange(&rig.http, page.as_bytes())?.starts_with("HTTP/1.1 403"));
+    let taken = send(&rig.http)?;
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    wait::until("the row of the program is there", PATIENCE, || {
+        Ok(rig
+            .sql("SELECT body FROM logs WHERE body = 'by a page'")
+            .ok()
+            .filter(|rows| rows.lines().count() == 1))
+    })?;
+    Ok(())
+}
