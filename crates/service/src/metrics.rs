@@ -42,6 +42,14 @@ impl Page {
         }
     }
 
+    /// Adds a gauge with one value per label value.
+    pub fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+        self.head(name, help, "gauge");
+        for (value, level) in values {
+            let _ = writeln!(self.0, "{name}{{{label}=\"{value}\"}} {level}");
+        }
+    }
+
     /// Adds a counter.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, help, "counter");
