@@ -101,6 +101,11 @@ impl Chain {
         self.segments.len() == 1
     }
 
+    /// Why it takes nothing any more.
+    pub(crate) fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
     pub(crate) fn check_poison(&self) -> Result<(), SpoolError> {
         match &self.poisoned {
             Some(reason) => Err(SpoolError::Poisoned { path: self.path.clone(), reason: reason.clone() }),

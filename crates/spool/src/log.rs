@@ -52,11 +52,15 @@ struct Handle {
     requests: Option<mpsc::Sender<Request>>,
     stats: Arc<Mutex<Stats>>,
     at_disk: Arc<AtDisk>,
+    poison: Arc<Poison>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 /// Since when the disk has a group that it has not answered for.
 type AtDisk = Mutex<Option<Instant>>;
+
+/// Why the spool is poisoned.
+type Poison = Mutex<Option<String>>;
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -89,16 +93,18 @@ impl Log {
         let (requests, inbox) = mpsc::channel();
         let stats = Arc::new(Mutex::new(spool.stats()));
         let at_disk = Arc::<AtDisk>::default();
+        let poison = Arc::<Poison>::default();
         let worker = Worker {
             spool,
             inbox,
             waiting: VecDeque::new(),
             stats: Arc::clone(&stats),
             at_disk: Arc::clone(&at_disk),
+            poison: Arc::clone(&poison),
         };
         let thread = thread::Builder::new().name("spool".to_owned()).spawn(move || worker.run());
         let thread = thread.map_err(|source| SpoolError::disk(path, "start thread", source))?;
-        let handle = Handle { requests: Some(requests), stats, at_disk, thread: Some(thread) };
+        let handle = Handle { requests: Some(requests), stats, at_disk, poison, thread: Some(thread) };
         Ok((Self(Arc::new(handle)), recovery))
     }
 
@@ -146,6 +152,14 @@ impl Log {
         *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why it takes nothing any more: an fsync failed, or its thread is gone. Only opening it anew finds out what is on the disk.
+    pub fn broken(&self) -> Option<String> {
+        if self.0.thread.as_ref().is_none_or(thread::JoinHandle::is_finished) {
+            return Some("its thread has ended".to_owned());
+        }
+        self.0.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How long the disk has not answered for the group that it has; zero when it has none.
     pub fn stalled(&self) -> Duration {
         let since = *self.0.at_disk.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +183,7 @@ struct Worker {
     waiting: VecDeque<(Bytes, Reply<u64>)>,
     stats: Arc<Mutex<Stats>>,
     at_disk: Arc<AtDisk>,
+    poison: Arc<Poison>,
 }
 
 impl Worker {
@@ -260,6 +275,12 @@ impl Worker {
     /// Before an answer, so that whoever has it sees in the figures what it was for.
     fn publish(&self) {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.spool.stats();
+        if let Some(reason) = self.spool.poisoned() {
+            self.poison
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert_with(|| reason.to_owned());
+        }
     }
 
     /// Nobody is left to be told, so the log is.

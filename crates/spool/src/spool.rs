@@ -75,6 +75,11 @@ impl Spool {
         Ok((Self { chain, memory, options, path, first, next, dropped_records: 0 }, report))
     }
 
+    /// Why it takes nothing any more; `None` as long as it does.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.chain.poisoned()
+    }
+
     /// Figures.
     pub fn stats(&self) -> Stats {
         Stats {
