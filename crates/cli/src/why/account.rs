@@ -136,7 +136,10 @@ pub(super) fn summary(agent: &str, accounts: &[Account]) -> String {
     let dropped: u64 = sources().flat_map(|account| account.dropped.values()).sum();
     let journaled: u64 = sources().map(|account| account.journaled).sum();
     let short: i64 = sources().map(|account| account.missing.abs()).sum();
-    let verdict = if short == 0 {
+    let gone: u64 = sources().filter_map(|account| account.dropped.get("gone")).sum();
+    let verdict = if short == 0 && gone > 0 {
+        format!("files gone before they were read to their end: {gone}")
+    } else if short == 0 {
         "every event is accounted for".to_owned()
     } else {
         format!("{short} are not accounted for")
@@ -223,12 +226,18 @@ mod tests {
     fn what_is_gone_uncounted_is_not_called_nothing() {
         let row =
             row(["a.log", "source", "8", "0", "0", "7", "7", "7", "0", "0", r#"{"gone":1}"#, "ab", "9"]);
-        let words = Account::read(&row).words(Palette::none());
+        let account = Account::read(&row);
+        let words = account.words(Palette::none());
         assert!(
             words.contains("dropped 1: the file, or what was in it, was gone before it was read"),
             "{words}"
         );
         assert!(words.ends_with("lines may be missing that nobody can count any more"), "{words}");
+        let summary = summary("web-1", &[account]);
+        assert!(
+            summary.ends_with("1 dropped; files gone before they were read to their end: 1"),
+            "{summary}"
+        );
     }
 
     #[test]
