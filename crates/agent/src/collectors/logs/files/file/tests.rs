@@ -460,3 +460,23 @@ fn a_hole_of_terabytes_is_skipped() {
     }
     assert_eq!(lines, b"end\nnext\n");
 }
+
+/// A position as agents sent it that told nothing of the bytes before the offset: four lines of a file, read to the end.
+const OLD_POSITION: &[u8] =
+    b"\x0a\x08file:c@5\x12\x13\x08\x07\x10\x0c\x18\x05\x20\x58\x29\xad\x37\xb4\xce\xe5\xfb\xeb\x76\x38\x58\
+      \x32\x0d/logs/app.log\x38\x04";
+
+#[test]
+fn the_fixture_of_an_old_position_is_resumed() {
+    let content: String = (0..4).map(|n| format!("line {n} of the fixture\n")).collect();
+    let case = Case::new((content + "new\n").as_bytes());
+    let old: SourcePosition = prost::Message::decode(OLD_POSITION).unwrap();
+    assert_eq!((old.source.as_str(), old.display_name.as_str()), ("file:c@5", "/logs/app.log"));
+    assert!(fits(&Identity { device: 9, inode: 12, birth_time: 5 }, &old.source));
+    let Some(Position::File(position)) = old.position else { panic!() };
+    let events = Events { read: old.events_read, ..Events::default() };
+    let mut again = case.open();
+    assert_eq!(again.resume(&position, events, Auto).unwrap(), Resumed::Same);
+    assert_eq!(read_all(&mut again), b"new\n");
+    assert_eq!(again.events.read, 5);
+}
