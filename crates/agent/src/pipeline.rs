@@ -7,6 +7,8 @@
 
 mod boarding;
 mod open;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

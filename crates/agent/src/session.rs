@@ -79,7 +79,7 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     let replay = recorder::replay(Arc::clone(&shared.recording), held, input, counters, reading.clone());
     tokio::spawn(replay);
     tokio::spawn(recorder::trim(Arc::clone(&shared.recording), trimmed));
-    let shipper = shared.transport.shipper(options.in_flight);
+    let shipper = shared.transport.shipper();
     let counters = Arc::clone(&shared.counters);
     let pipeline = Pipeline::new(options, inputs, shipper, trim, dead_letters, counters);
     let hurry = CancellationToken::new();

@@ -1,8 +1,11 @@
 //! To the collector: a tower stack over shipments that can be sent again.
 //!
 //! ```text
-//! concurrency limit ─► retry ─► timeout ─► one Ingest call
+//! retry ─► timeout ─► one Ingest call
 //! ```
+//! How much is under way is bounded in one place, the pipeline: a second bound here, outside of the retry, would let batches that
+//! are tried again keep out the one that they wait for (docs/adr/0008). So whatever is under way waits for nothing but its own pause.
+//!
 //! A retry sends the same bytes again. How long it waits is jittered and doubles up to five seconds; a collector that asks for a
 //! delay gets it. A refusal that would come again (`lapwing::status`) is handed back.
 
@@ -69,13 +72,10 @@ impl Transport {
         self.link.credentials()
     }
 
-    /// A stack that has at most `in_flight` shipments under way.
-    pub fn shipper(&self, in_flight: usize) -> Shipper {
+    /// The stack that shipments go through.
+    pub fn shipper(&self) -> Shipper {
         let ingest = Ingest::new(self.client());
-        let policy = Policy::new(Arc::clone(&self.counters), &self.target);
-        let stack =
-            ServiceBuilder::new().concurrency_limit(in_flight).retry(policy).timeout(TRY).service(ingest);
-        BoxCloneService::new(stack)
+        stack(ingest, Policy::new(Arc::clone(&self.counters), &self.target))
     }
 
     /// Takes the lease for `epoch`, trying until it is there.
@@ -117,6 +117,25 @@ pub fn credentials(config: &CollectorConfig) -> Result<Credentials, CredentialsE
         (None, Some(file)) => credentials.with_token_file(file.clone()),
         (None, None) => Ok(credentials),
     }
+}
+
+/// Tries again, each time for so long, what `ingest` takes.
+fn stack<S>(ingest: S, policy: Policy) -> Shipper
+where
+    S: Service<Shipment, Response = IngestResponse, Error = Status> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    BoxCloneService::new(ServiceBuilder::new().retry(policy).timeout(TRY).service(ingest))
+}
+
+/// The stack over another end than a collector.
+#[cfg(test)]
+pub(crate) fn shipper_to<S>(ingest: S, counters: Arc<Counters>) -> Shipper
+where
+    S: Service<Shipment, Response = IngestResponse, Error = Status> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    stack(ingest, Policy::new(counters, "test"))
 }
 
 /// Ships through a clone of the stack.

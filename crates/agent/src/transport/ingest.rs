@@ -28,7 +28,7 @@ impl Service<Shipment> for Ingest {
     type Future = BoxFuture<'static, Result<IngestResponse, Status>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // The client's channel queues, and the stack above bounds how much.
+        // The client's channel queues, and the pipeline bounds how much.
         Poll::Ready(Ok(()))
     }
 

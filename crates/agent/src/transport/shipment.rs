@@ -55,7 +55,7 @@ impl Shipment {
     }
 
     /// What one try sends: all that is in it, and what is added until it is closed.
-    pub(super) fn requests(&self) -> impl Stream<Item = IngestRequest> + Send + use<> {
+    pub(crate) fn requests(&self) -> impl Stream<Item = IngestRequest> + Send + use<> {
         stream::unfold((self.load.subscribe(), 0), |(mut load, sent)| async move {
             let loaded = load.wait_for(|load| sent < load.batches.len() || !load.is_open).await;
             let batch = loaded.ok()?.batches.get(sent)?.as_ref().clone();
