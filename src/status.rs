@@ -7,6 +7,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 /// Domain of the `google.rpc.ErrorInfo` that carries a [`Kind`].
 pub const DOMAIN: &str = "lapwing";
+/// Key of the `google.rpc.ErrorInfo` that says up to which sequence batches of the run are durable.
+const DURABLE: &str = "durable_sequence";
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,6 +144,21 @@ impl Kind {
     }
 }
 
+/// The refusal of a batch that came too early: what is durable ends with `durable`. A run that knows of more can tell by it that the
+/// collector lost something.
+pub fn out_of_order(message: impl Into<String>, durable: u64, delay: Duration) -> Status {
+    let held = HashMap::from([(DURABLE.to_owned(), durable.to_string())]);
+    let mut details = ErrorDetails::with_error_info(Kind::OutOfOrder.reason(), DOMAIN, held);
+    details.set_retry_info(Some(delay));
+    Status::with_error_details(Kind::OutOfOrder.code(), message, details)
+}
+
+/// Up to which sequence batches of the run are durable, when a refusal says it.
+pub fn durable_sequence(status: &Status) -> Option<u64> {
+    let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN)?;
+    info.metadata.get(DURABLE)?.parse().ok()
+}
+
 /// How long the server asks the caller to wait.
 pub fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
@@ -171,5 +188,13 @@ mod tests {
         assert_eq!(retry_after(&status), Some(Duration::from_millis(250)));
         assert_eq!(Kind::of(&status), Kind::Overloaded);
         assert_eq!(retry_after(&Kind::Internal.status("x")), None);
+    }
+
+    #[test]
+    fn a_batch_that_came_too_early_is_told_what_is_durable() {
+        let status = out_of_order("early", 41, Duration::from_millis(100));
+        assert_eq!((Kind::of(&status), durable_sequence(&status)), (Kind::OutOfOrder, Some(41)));
+        assert_eq!(retry_after(&status), Some(Duration::from_millis(100)));
+        assert_eq!(durable_sequence(&Kind::OutOfOrder.status("by an older collector")), None);
     }
 }

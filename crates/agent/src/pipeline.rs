@@ -284,7 +284,7 @@ impl Pipeline {
         match Sender::refused(batch, *kind) {
             Outcome::Fenced => return Err(End::Fenced(message.clone())),
             Outcome::Renew => return Err(End::Renew(message.clone())),
-            Outcome::Broken => {
+            Outcome::Hold => {
                 return Err(End::Broken(format!("the collector refused a batch without rows: {message}")));
             }
             Outcome::SetAside => {}

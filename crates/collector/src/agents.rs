@@ -2,16 +2,23 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use lapwing::v1::Origin;
+use lapwing::{status::Kind, v1::Origin};
 use lapwing_delivery::{
-    Admission, Agent, Snapshots,
+    Admission, Agent, Snapshots, check_held,
     journal::{Record, SnapshotRecord},
 };
 use tokio::sync::watch;
+
+/// An agent that did not call for so long has no share of what agents send at a time.
+const LATELY: Duration = Duration::from_secs(120);
 
 /// An agent's state, its lock, and word of its progress.
 #[derive(Debug, Default)]
@@ -22,9 +29,41 @@ pub struct Entry {
     pub durable: watch::Sender<(u64, u64)>,
     /// Epoch and sequence of the newest batch that has room.
     roomy: watch::Sender<(u64, u64)>,
+    /// When the agent last called.
+    seen: Mutex<Option<Instant>>,
+    /// The run that was last sent back because the collector was restored.
+    sent_back: AtomicU64,
 }
 
 impl Entry {
+    /// Notes that the agent called.
+    pub fn see(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn was_seen_within(&self, time: Duration) -> bool {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|seen| seen.elapsed() < time)
+    }
+
+    /// Checks that what is held of a run is no less than its sender knows to be durable. A run that is sent back is reported once.
+    ///
+    /// # Errors
+    /// As [`lapwing_delivery::check_held`].
+    pub fn check_held(&self, origin: &Origin, acknowledged: u64) -> Result<(), (Kind, String)> {
+        let (live, durable) = *self.durable.borrow();
+        if live != origin.epoch || origin.epoch == 0 {
+            return Ok(());
+        }
+        let checked = check_held(acknowledged, durable);
+        if let Err((_, text)) = &checked
+            && self.sent_back.swap(live, Ordering::Relaxed) != live
+        {
+            tracing::warn!(agent = origin.agent_id, "{text}");
+        }
+        checked
+    }
+
     /// Whether nothing has to become durable before a batch does.
     pub fn is_next(&self, origin: &Origin) -> bool {
         let (live, durable) = *self.durable.borrow();
@@ -81,9 +120,10 @@ impl Agents {
         Arc::clone(entries.entry(agent_id.to_owned()).or_default())
     }
 
-    /// How many senders there are, one at least.
-    pub fn count(&self) -> usize {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).len().max(1)
+    /// How many agents called lately, one at least. Clients without numbers and agents that are gone are none of them.
+    pub fn active(&self) -> usize {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.values().filter(|entry| entry.was_seen_within(LATELY)).count().max(1)
     }
 
     /// The entries of all agents, and of all clients that keep no numbers.
@@ -142,6 +182,29 @@ mod tests {
 
     fn origin(epoch: u64, sequence: u64) -> Origin {
         Origin { epoch, sequence, ..Origin::default() }
+    }
+
+    #[test]
+    fn only_agents_that_called_lately_share_what_is_under_way() {
+        let agents = Agents::default();
+        assert_eq!(agents.active(), 1, "nobody divides by zero");
+        (0..100).for_each(|user| drop(agents.entry(&format!("user/{user}"))));
+        agents.entry("a").see();
+        agents.entry("b").see();
+        assert_eq!(agents.active(), 2);
+        let gone = Instant::now().checked_sub(LATELY).unwrap();
+        *agents.entry("b").seen.lock().unwrap() = Some(gone);
+        assert_eq!(agents.active(), 1);
+    }
+
+    #[test]
+    fn a_run_that_knows_of_more_than_is_held_is_sent_back() {
+        let entry = Entry::default();
+        entry.durable.send_replace((7, 3));
+        assert!(entry.check_held(&origin(7, 4), 3).is_ok());
+        let (kind, _) = entry.check_held(&origin(7, 8), 7).unwrap_err();
+        assert_eq!(kind, Kind::ResumeFirst);
+        assert!(entry.check_held(&origin(6, 8), 7).is_ok(), "another run is judged by its epoch");
     }
 
     fn may_ask(entry: &Entry, epoch: u64, sequence: u64) -> bool {

@@ -16,6 +16,7 @@ use crate::{
     accounts::{Accounts, SourceRows},
     journal::{AgentRecord, KeyRecord, Move},
     planted::{self, Bug},
+    sender::is_restored,
 };
 
 /// A batch may be this many numbers ahead of the next one.
@@ -53,6 +54,34 @@ pub struct Agent {
     keys: HashMap<String, u64>,
     key_order: VecDeque<String>,
     accounts: Accounts,
+    has_delivered: bool,
+    previous: Run,
+}
+
+/// A run of an agent, and up to which of its batches is durable.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The run; 0 for none.
+    pub epoch: u64,
+    /// Its highest durable sequence.
+    pub durable: u64,
+}
+
+/// Checks that a run was acknowledged no more than is held of it: `acknowledged` is what a batch says its sender knew to be durable,
+/// `durable` what the collector holds of the same run. A collector that was restored from an older copy holds less. What it lost never
+/// comes by itself, since the run sends nothing again that was acknowledged; with a new lease it reads that again.
+///
+/// # Errors
+/// The refusal, which has the run take a new lease.
+pub fn check_held(acknowledged: u64, durable: u64) -> Result<(), (Kind, String)> {
+    if !is_restored(acknowledged, durable) {
+        return Ok(());
+    }
+    let text = format!(
+        "the collector holds batches of this run up to {durable} and had acknowledged {acknowledged}: it was restored from an \
+         older copy, and what it lost is to be read again"
+    );
+    Err((Kind::ResumeFirst, text))
 }
 
 impl Agent {
@@ -62,7 +91,9 @@ impl Agent {
             if planted::is(Bug::LeaseDoesNotFence) && self.epochs.contains(&origin.epoch) {
                 return Admission::Append;
             }
-            return self.refuse_epoch(origin);
+            if let Err((kind, text)) = self.check_epoch(origin) {
+                return Admission::Refused(kind, text);
+            }
         }
         if origin.sequence > self.durable + 1 && !planted::is(Bug::WatermarkJumpsGap) {
             return Admission::Early;
@@ -83,13 +114,19 @@ impl Agent {
         }
     }
 
-    fn refuse_epoch(&self, origin: &Origin) -> Admission {
+    /// Checks that a run has the lease.
+    ///
+    /// # Errors
+    /// The refusal: another run took over, or the run never had it.
+    pub fn check_epoch(&self, origin: &Origin) -> Result<(), (Kind, String)> {
+        if self.epochs.back() == Some(&origin.epoch) {
+            return Ok(());
+        }
         if self.epochs.contains(&origin.epoch) {
-            let text = format!("another run of agent {:?} took over", origin.agent_id);
-            return Admission::Refused(Kind::Fenced, text);
+            return Err((Kind::Fenced, format!("another run of agent {:?} took over", origin.agent_id)));
         }
         let text = format!("this run of agent {:?} has no lease; call Resume first", origin.agent_id);
-        Admission::Refused(Kind::ResumeFirst, text)
+        Err((Kind::ResumeFirst, text))
     }
 
     /// Whether a batch with this idempotency key became durable within the last day.
@@ -115,6 +152,7 @@ impl Agent {
         if self.epochs.back() == Some(&epoch) {
             return;
         }
+        self.previous = Run { epoch: self.epoch().unwrap_or_default(), durable: self.durable };
         self.epochs.retain(|known| *known != epoch);
         self.epochs.push_back(epoch);
         if self.epochs.len() > EPOCHS {
@@ -134,6 +172,7 @@ impl Agent {
         }
         self.accounts.book(batch, rows, &self.positions, received);
         if origin.epoch != 0 {
+            self.has_delivered = true;
             self.durable = origin.sequence;
             self.digests.push_back(own(&batch.digest));
             if self.digests.len() > DIGESTS {
@@ -197,6 +236,17 @@ impl Agent {
         self.epochs.back().copied()
     }
 
+    /// The run that had the lease before the live one.
+    pub fn previous(&self) -> Run {
+        self.previous
+    }
+
+    /// Whether a numbered batch was ever durable. A lease alone says nothing: its answer may have been lost, or its run may have died
+    /// before it read anything.
+    pub fn has_delivered(&self) -> bool {
+        self.has_delivered
+    }
+
     /// Positions of all sources.
     pub fn positions(&self) -> Vec<SourcePosition> {
         self.positions.values().cloned().collect()
@@ -221,13 +271,21 @@ impl Agent {
             positions: if planted::is(Bug::SnapshotWithoutPositions) { Vec::new() } else { self.positions() },
             keys: self.key_order.iter().map(key).collect(),
             accounts: Some(self.accounts.record()),
+            has_delivered: self.has_delivered,
+            previous_epoch: self.previous.epoch,
+            previous_durable: self.previous.durable,
         }
     }
 }
 
 impl From<AgentRecord> for Agent {
     fn from(record: AgentRecord) -> Self {
+        let has_books = record.accounts.as_ref().is_some_and(|books| !books.accounts.is_empty());
+        let has_delivered =
+            record.has_delivered || record.durable > 0 || !record.positions.is_empty() || has_books;
         let mut agent = Self {
+            has_delivered,
+            previous: Run { epoch: record.previous_epoch, durable: record.previous_durable },
             epochs: record.epochs.into(),
             durable: record.durable,
             digests: record.digests.iter().map(own).collect(),
@@ -313,6 +371,29 @@ mod tests {
         agent.lease(8);
         assert_eq!(agent.may_lease(7).map_err(|(kind, _)| kind), Err(Kind::Fenced));
         assert_eq!(agent.may_lease(9), Ok(()));
+    }
+
+    #[test]
+    fn an_agent_is_known_by_what_it_delivered_and_not_by_its_lease() {
+        let mut agent = Agent::default();
+        agent.lease(7);
+        assert!(!agent.has_delivered(), "the answer to its lease may have been lost");
+        agent.apply(&batch(7, 1, "x"), &[], 0);
+        agent.lease(8);
+        assert!(agent.has_delivered());
+        assert_eq!(agent.previous(), Run { epoch: 7, durable: 1 });
+        let snapshot = agent.record("a");
+        assert_eq!(Agent::from(snapshot.clone()), agent);
+        let older = AgentRecord { has_delivered: false, durable: 1, ..snapshot };
+        assert!(Agent::from(older).has_delivered(), "a snapshot of an older program");
+    }
+
+    #[test]
+    fn a_run_that_was_acknowledged_more_than_is_held_is_sent_back() {
+        assert_eq!(check_held(3, 3), Ok(()));
+        let (kind, text) = check_held(7, 3).unwrap_err();
+        assert_eq!(kind, Kind::ResumeFirst);
+        assert!(text.contains("up to 3") && text.contains("acknowledged 7"), "{text}");
     }
 
     #[test]

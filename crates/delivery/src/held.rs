@@ -17,6 +17,10 @@ pub const CRASHED: &str = "agent_crashed";
 /// Points are missing because their record was damaged.
 pub const DAMAGED: &str = "spool_damaged";
 
+/// Points are missing because they were acknowledged, so that the agent gave them up, by a collector that was then restored from an
+/// older copy.
+pub const RESTORED: &str = "collector_restored";
+
 /// What the collector holds of the spool.
 #[derive(Debug, Clone, Default)]
 pub struct Held {

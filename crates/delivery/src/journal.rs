@@ -89,6 +89,15 @@ pub struct AgentRecord {
     /// Its books.
     #[prost(message, optional, tag = "7")]
     pub accounts: Option<AccountsRecord>,
+    /// Whether a numbered batch of it was ever durable. Older snapshots do not say it.
+    #[prost(bool, tag = "20")]
+    pub has_delivered: bool,
+    /// The epoch before the live one; 0 for none.
+    #[prost(fixed64, tag = "21")]
+    pub previous_epoch: u64,
+    /// Highest durable sequence of that epoch.
+    #[prost(uint64, tag = "22")]
+    pub previous_durable: u64,
 }
 
 /// An idempotency key.

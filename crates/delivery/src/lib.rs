@@ -21,9 +21,9 @@ pub mod journal;
 pub mod planted;
 
 pub use self::{
-    admission::{Admission, Agent, WINDOW},
-    held::{CRASHED, DAMAGED, FULL, Held, SPOOL, next_record},
+    admission::{Admission, Agent, Run, WINDOW, check_held},
+    held::{CRASHED, DAMAGED, FULL, Held, RESTORED, SPOOL, next_record},
     numbers::check_numbers,
     retention::{Snapshots, replay_from, trim_through},
-    sender::{Outcome, Sender, packed},
+    sender::{Outcome, Sender, is_restored, packed},
 };

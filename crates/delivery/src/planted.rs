@@ -25,6 +25,8 @@ pub enum Bug {
     GapNotCounted,
     /// A batch that is sent again has the next number.
     ReplacementUnderNextNumber,
+    /// A run goes on after the collector lost what it had acknowledged.
+    RestoreUnnoticed,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -32,8 +32,8 @@ pub enum Outcome {
     Fenced,
     /// The lease is to be taken again.
     Renew,
-    /// Nothing can stand for a batch without rows.
-    Broken,
+    /// Nothing can stand for a batch without rows: it is sent again until the collector takes it.
+    Hold,
     /// The batch is set aside, and another goes under its number: see [`Sender::replace`].
     SetAside,
 }
@@ -67,6 +67,11 @@ impl Sender {
         self.held
     }
 
+    /// The number up to which all batches are known to be durable.
+    pub fn known(&self) -> Origin {
+        Origin { agent_id: self.agent.clone(), epoch: self.epoch, sequence: self.acknowledged }
+    }
+
     /// A batch is durable, and so is everything up to `durable`. Gives the record of the spool that is wanted next, when it moved.
     pub fn acknowledged(&mut self, batch: &Batch, durable: u64) -> Option<u64> {
         self.acknowledged = self.acknowledged.max(durable);
@@ -74,9 +79,10 @@ impl Sender {
         next_record(&batch.positions)
     }
 
-    /// Whether a refusal is about the lease, and not about a batch.
+    /// Whether a refusal is about the lease, and not about a batch. A batch that came too early comes again by itself; when it is
+    /// handed back, its predecessors never come (see [`is_restored`]).
     pub fn ends_lease(kind: Kind) -> bool {
-        matches!(kind, Kind::Fenced | Kind::ResumeFirst | Kind::Conflict)
+        matches!(kind, Kind::Fenced | Kind::ResumeFirst | Kind::Conflict | Kind::OutOfOrder)
     }
 
     /// What a refusal for good leads to.
@@ -84,7 +90,7 @@ impl Sender {
         match kind {
             Kind::Fenced => Outcome::Fenced,
             _ if Self::ends_lease(kind) => Outcome::Renew,
-            _ if batch.payload.is_none() => Outcome::Broken,
+            _ if batch.payload.is_none() => Outcome::Hold,
             _ => Outcome::SetAside,
         }
     }
@@ -105,6 +111,13 @@ impl Sender {
             ..batch.clone()
         }
     }
+}
+
+/// Whether a collector that holds batches of a run up to `durable` lost what it had acknowledged before: it was restored from an older
+/// copy. `acknowledged` is what the run knew when it sent what this answers; an answer that was overtaken by an acknowledgement proves
+/// nothing.
+pub fn is_restored(acknowledged: u64, durable: u64) -> bool {
+    durable < acknowledged && !planted::is(Bug::RestoreUnnoticed)
 }
 
 /// The packed columns of a batch.
@@ -145,7 +158,7 @@ mod tests {
         assert_eq!(Sender::refused(&batch, Kind::TooLarge), Outcome::SetAside);
         let empty = sender.replace(&batch);
         assert_eq!((&empty.origin, sender.held(), empty.payload.is_none()), (&batch.origin, 0, true));
-        assert_eq!(Sender::refused(&empty, Kind::TooLarge), Outcome::Broken);
+        assert_eq!(Sender::refused(&empty, Kind::TooLarge), Outcome::Hold);
         assert_eq!(Sender::refused(&batch, Kind::Conflict), Outcome::Renew);
     }
 }

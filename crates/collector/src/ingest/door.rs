@@ -8,7 +8,7 @@ use lapwing::{
     codec::Compressor,
     columns::{Attributes, Columns},
     limits::Limits,
-    status::Kind,
+    status::{self, Kind},
     v1::{Batch, Codec, Origin, ResumeRequest, ResumeResponse, batch::Payload},
 };
 use lapwing_delivery::{
@@ -147,8 +147,9 @@ impl Door {
         state.may_lease(epoch).map_err(|(kind, text)| kind.status(text))?;
         let record = Record::Lease(LeaseRecord { agent_id: agent_id.clone(), epoch });
         let index = self.append(record.encode()).await?;
-        let known_agent = state.epoch().is_some();
         state.lease(epoch);
+        entry.see();
+        let previous = state.previous();
         entry.durable.send_replace((epoch, state.durable()));
         self.options.processor.nothing(index);
         self.options.counters.leases.add(1);
@@ -158,9 +159,27 @@ impl Door {
             durable_sequence: state.durable(),
             positions: state.positions(),
             max_shipment_bytes: self.options.limits.max_message_bytes as u32,
-            max_shipments_in_flight: (ALL_IN_FLIGHT / self.options.agents.count()).clamp(2, IN_FLIGHT) as u32,
-            known_agent,
+            max_shipments_in_flight: in_flight(self.options.agents.active()),
+            known_agent: state.has_delivered(),
+            previous_epoch: previous.epoch,
+            previous_durable_sequence: previous.durable,
         })
+    }
+
+    /// Up to which sequence batches of a run are durable, for a run that was acknowledged up to `acknowledged`.
+    ///
+    /// # Errors
+    /// When the run has no lease, or less is held than was acknowledged.
+    pub async fn holds(&self, caller: &Caller, acknowledged: Origin) -> Result<u64, Status> {
+        caller.may_lease()?;
+        let agent_id = caller.agent_id(&acknowledged.agent_id)?;
+        let origin = Origin { agent_id, ..acknowledged };
+        let entry = self.options.agents.entry(&origin.agent_id);
+        entry.see();
+        entry.check_held(&origin, origin.sequence).map_err(|(kind, text)| kind.status(text))?;
+        let state = entry.state.lock().await;
+        state.check_epoch(&origin).map_err(|(kind, text)| kind.status(text))?;
+        Ok(state.durable())
     }
 
     /// Takes a batch until it is durable.
@@ -187,6 +206,11 @@ impl Door {
         check_numbers(&batch).map_err(|(kind, text)| kind.status(text))?;
         let sender = sender(caller, &origin);
         let entry = self.options.agents.entry(&sender);
+        if origin.epoch != 0 {
+            entry.see();
+        }
+        entry.check_held(&origin, batch.acknowledged_sequence).map_err(|(kind, text)| kind.status(text))?;
+
         // It is acknowledged whatever the limits are by now.
         if let Some(durable) = entry.known(&origin, &batch.digest).await {
             return Ok(Taken { durable, rows: 0, duplicate: true });
@@ -252,15 +276,19 @@ impl Door {
         if size > limits.max_uncompressed_bytes {
             return Err(refuse(&too_large()));
         }
-        let room = async {
-            entry.turn(origin).await;
-            let room = self.options.processor.reserve(size, rows).await;
-            entry.has_room(origin);
-            room
-        };
-        let Ok(Some(room)) = tokio::time::timeout(PATIENCE, room).await else {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        if tokio::time::timeout_at(deadline, entry.turn(origin)).await.is_err() {
+            let (live, durable) = *entry.durable.borrow();
+            // A run that was taken over from meanwhile is refused with that reason, below.
+            if live == origin.epoch {
+                return Err(too_early(origin, durable));
+            }
+        }
+        let room = self.options.processor.reserve(size, rows);
+        let Ok(Some(room)) = tokio::time::timeout_at(deadline, room).await else {
             return Err(Kind::Overloaded.status_after("the store is slower than what comes in", DELAY));
         };
+        entry.has_room(origin);
         let columns = batch::columns_of(&batch, now(), limits).map_err(|error| refuse(&error))?;
         let rows = columns.as_ref().map_or(0, Columns::rows) as u64;
         if let Some(columns) = &columns {
@@ -288,7 +316,7 @@ impl Door {
                 0 => Admission::Append,
                 _ => state.admit(origin, &batch.digest),
             };
-            let next = state.durable() + 1;
+            let held = state.durable();
             match admission {
                 Admission::Append => {
                     // It may have filled up while this one waited for its turn.
@@ -301,15 +329,11 @@ impl Door {
                 Admission::Refused(kind, text) => return Err(kind.status(text)),
                 Admission::Early => drop((gate, state)),
             }
-            let late = || {
-                let text = format!("batch {} came before batch {next}, which is missing", origin.sequence);
-                Kind::OutOfOrder.status_after(text, Duration::from_millis(100))
-            };
-            if origin.sequence > next + WINDOW {
-                return Err(late());
+            if origin.sequence > (held + 1).saturating_add(WINDOW) {
+                return Err(too_early(origin, held));
             }
             if tokio::time::timeout_at(deadline, durable.changed()).await.is_err() {
-                return Err(late());
+                return Err(too_early(origin, held));
             }
         }
     }
@@ -384,6 +408,19 @@ impl Door {
         }
         Ok(first)
     }
+}
+
+/// How many shipments an agent may have under way when so many agents send.
+fn in_flight(agents: usize) -> u32 {
+    (ALL_IN_FLIGHT / agents.max(1)).clamp(2, IN_FLIGHT) as u32
+}
+
+/// What came before a batch that is missing, and waited for it in vain. It says what is durable: the sender knows whether the missing
+/// one is still to come.
+fn too_early(origin: &Origin, durable: u64) -> Status {
+    let missing = durable.saturating_add(1);
+    let text = format!("batch {} came before batch {missing}, which is missing", origin.sequence);
+    status::out_of_order(text, durable, Duration::from_millis(100))
 }
 
 enum Admitted {
