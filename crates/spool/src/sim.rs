@@ -15,7 +15,7 @@ const SECTOR: usize = 512;
 #[derive(Debug, Clone, Default)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct State {
     /// By number; a name that was removed and not synced may bring its file back.
     files: Vec<SimFile>,
@@ -106,6 +106,17 @@ impl SimDisk {
             change(&mut file.bytes);
             file.durable = file.bytes.clone();
         }
+    }
+
+    /// A copy as a backup makes it: whole files, all of it on the platter, and nothing shared with this disk.
+    pub fn backup(&self) -> Self {
+        let mut state = self.state().clone();
+        state.durable_names = state.names.clone();
+        for file in &mut state.files {
+            (file.durable, file.dirty) = (file.bytes.clone(), false);
+        }
+        (state.fail_next_sync, state.fail_next_sync_dir, state.room) = (false, false, None);
+        Self(Arc::new(Mutex::new(state)))
     }
 
     /// How often files were synced.

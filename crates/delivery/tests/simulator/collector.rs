@@ -10,7 +10,7 @@ use lapwing::{
 use lapwing_delivery::{
     Admission, Agent, Snapshots, WINDOW,
     accounts::SourceRows,
-    check_numbers,
+    check_held, check_numbers,
     journal::{BatchRecord, LeaseRecord, Record},
     replay_from, trim_through,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Ground {
     pub(crate) stored: BTreeSet<usize>,
     pub(crate) committed: u64,
     pub(crate) narrow: bool,
+    /// It was once set back to an older copy. Without that what a batch that came too early is told has no effect, and is left out.
+    pub(crate) restored: bool,
 }
 
 /// A record that is written and not yet durable. Its sender is locked meanwhile.
@@ -211,6 +213,13 @@ impl Collector {
             return Ok(());
         }
         let agent = self.agents.entry(origin.agent_id.clone()).or_default();
+        if agent.epoch() == Some(origin.epoch)
+            && let Err((kind, _)) = check_held(batch.acknowledged_sequence, agent.durable())
+        {
+            trace.mark("restore noticed by the collector");
+            refuse(address, &batch, kind, net);
+            return Ok(());
+        }
         match agent.admit(&origin, &batch.digest) {
             Admission::Append if self.journal.stats().bytes >= JOURNAL_ROOM => {
                 trace.mark("journal full");
@@ -325,8 +334,16 @@ impl Collector {
     }
 
     /// What has waited too long is refused with a delay: the agent sends it again.
-    pub(crate) fn give_up_waiting(&mut self) {
-        self.waiting.clear();
+    pub(crate) fn give_up_waiting(&mut self, ground: &Ground, net: &mut Network) {
+        for (address, batch) in std::mem::take(&mut self.waiting) {
+            let origin = batch.origin.clone().unwrap_or_default();
+            let agent = self.agents.get(&origin.agent_id);
+            if let Some(agent) = agent.filter(|agent| ground.restored && agent.epoch() == Some(origin.epoch))
+            {
+                let answer = Answer::Early { number: number(&batch), durable: agent.durable() };
+                net.send(Message::ToAgent(address, answer));
+            }
+        }
     }
 
     /// Commits rows and journal position to the store, together.

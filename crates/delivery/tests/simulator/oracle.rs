@@ -28,6 +28,8 @@ pub(crate) struct Oracle {
     acknowledged: BTreeSet<usize>,
     /// Ids that the agent set aside, since they were refused for good.
     pub(crate) aside: BTreeSet<usize>,
+    /// Ids of lines that a collector lost when it was set back, and whose file was gone by then.
+    gone: BTreeSet<usize>,
     /// Digests of what is journaled, by sender, epoch and sequence.
     pub(crate) journaled: BTreeMap<(String, u64, u64), Vec<u8>>,
     /// An agent's process ended and took the count of some points with it.
@@ -96,9 +98,29 @@ impl Oracle {
         }
     }
 
+    /// The collector was set back to when it held `held` and its journal `journaled`. `is_there` tells whether a line can still be read.
+    /// What was acknowledged since is promised no more, and has to come again if it can.
+    pub(crate) fn set_back(
+        &mut self,
+        before: &BTreeSet<usize>,
+        held: &BTreeSet<usize>,
+        journaled: &BTreeMap<(String, u64, u64), Vec<u8>>,
+        is_there: impl Fn(&str) -> bool,
+    ) {
+        self.acknowledged.retain(|id| held.contains(id));
+        self.journaled.clone_from(journaled);
+        for id in before.difference(held) {
+            if self.points.contains(id) {
+                self.losses += 1;
+            } else if !is_there(&self.issued[*id]) {
+                self.gone.insert(*id);
+            }
+        }
+    }
+
     /// What still has to arrive.
     pub(crate) fn missing(&self, held: &BTreeSet<usize>) -> Option<&str> {
-        let due = |id: &&usize| !held.contains(id) && !self.aside.contains(id);
+        let due = |id: &&usize| !held.contains(id) && !self.aside.contains(id) && !self.gone.contains(id);
         self.lines.iter().find(due).map(|id| self.issued[*id].as_str())
     }
 

@@ -19,7 +19,7 @@ enum Planted {
     Driver(Driver),
 }
 
-const BUGS: [Planted; 23] = [
+const BUGS: [Planted; 24] = [
     Planted::Spool(Disk::AckBeforeFsync),
     Planted::Spool(Disk::NoDirectoryFsync),
     Planted::Spool(Disk::FsyncRetried),
@@ -37,6 +37,7 @@ const BUGS: [Planted; 23] = [
     Planted::Rules(Rule::ClosedSourceBookedOn),
     Planted::Rules(Rule::GapNotCounted),
     Planted::Rules(Rule::ReplacementUnderNextNumber),
+    Planted::Rules(Rule::RestoreUnnoticed),
     Planted::Driver(Driver::AppliedBeforeDurable),
     Planted::Driver(Driver::EpochReused),
     Planted::Driver(Driver::RotationByInodeOnly),

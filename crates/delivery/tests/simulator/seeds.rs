@@ -8,8 +8,9 @@ use crate::world::World;
 const REGRESSIONS: &str = include_str!("regressions.txt");
 const SEEDS: u64 = 3_000;
 /// What the seeds together must have seen: else they prove less than they seem to.
-const MARKS: [&str; 22] = [
+const MARKS: [&str; 25] = [
     "beyond the window",
+    "collector restored",
     "conflict",
     "disk full",
     "duplicate",
@@ -25,6 +26,8 @@ const MARKS: [&str; 22] = [
     "loss counted",
     "message twice",
     "oldest points dropped",
+    "restore noticed by the agent",
+    "restore noticed by the collector",
     "sender locked",
     "set aside",
     "snapshot and trim",

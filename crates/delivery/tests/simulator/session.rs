@@ -1,10 +1,10 @@
 //! One lease: what is read, packed, numbered and under way. Mirrors `pipeline.rs` around the real sender.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use lapwing::v1::{Batch, Codec, Packed, Resource, Signal, SourcePosition};
-use lapwing_delivery::{FULL, Held, Outcome, Sender};
+use lapwing_delivery::{FULL, Held, Outcome, Sender, is_restored};
 use lapwing_spool::Spool;
 use prost::Message as _;
 
@@ -43,6 +43,10 @@ pub(crate) struct Session {
     logs: Content,
     points: VecDeque<Content>,
     flights: Vec<Batch>,
+    /// All batches up to this one are acknowledged.
+    acknowledged: u64,
+    /// What was acknowledged when a batch was last sent, by its number.
+    known: BTreeMap<u64, u64>,
     pub(crate) spool_durable: u64,
 }
 
@@ -58,6 +62,8 @@ impl Session {
             logs: Content::default(),
             points: VecDeque::new(),
             flights: Vec::new(),
+            acknowledged: 0,
+            known: BTreeMap::new(),
             spool_durable: 0,
         }
     }
@@ -150,7 +156,8 @@ impl Session {
         self.send(host, &batch, net);
     }
 
-    fn send(&self, host: usize, batch: &Batch, net: &mut Network) {
+    fn send(&mut self, host: usize, batch: &Batch, net: &mut Network) {
+        self.known.insert(number(batch).1, self.acknowledged);
         let address = Address { host, epoch: self.epoch };
         net.send(Message::ToCollector(address, Request::Ingest(Bytes::from(batch.encode_to_vec()))));
     }
@@ -185,6 +192,13 @@ impl Session {
         let (of, durable, refused) = match answer {
             Answer::Durable { number, durable } => (number, durable, None),
             Answer::Refused { number, kind } => (number, 0, Some(kind)),
+            Answer::Early { number, durable } => {
+                let known = self.known.get(&number.0).copied().unwrap_or_default();
+                return Ok(is_restored(known, durable).then(|| {
+                    trace.mark("restore noticed by the agent");
+                    End::Renew
+                }));
+            }
             Answer::Lease(_) => return Ok(None),
         };
         let Some(place) = self.flights.iter().position(|batch| wire::number(batch) == of) else {
@@ -200,7 +214,7 @@ impl Session {
         match Sender::refused(&batch, kind) {
             Outcome::Fenced => Ok(Some(End::Fenced)),
             Outcome::Renew => Ok(Some(End::Renew)),
-            Outcome::Broken => Ok(None),
+            Outcome::Hold => Ok(None),
             Outcome::SetAside => {
                 trace.mark("set aside");
                 for row in rows(&batch) {
@@ -215,6 +229,7 @@ impl Session {
     fn acknowledged(&mut self, batch: &Batch, durable: u64, oracle: &mut Oracle) -> Checked {
         let (epoch, sequence) = number(batch);
         oracle.acknowledge((self.agent.clone(), epoch, sequence), &batch.digest, &rows(batch))?;
+        self.acknowledged = self.acknowledged.max(durable);
         if let Some(next) = self.sender.acknowledged(batch, durable) {
             self.spool_durable = self.spool_durable.max(next);
         }

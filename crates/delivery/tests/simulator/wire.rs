@@ -35,6 +35,11 @@ pub(crate) enum Answer {
         number: Number,
         kind: Kind,
     },
+    /// What is before the batch is missing; what is durable ends with `durable`.
+    Early {
+        number: Number,
+        durable: u64,
+    },
 }
 
 #[derive(Debug, Clone)]

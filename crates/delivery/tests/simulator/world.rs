@@ -2,7 +2,7 @@
 
 mod faults;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::faults::{FAULTS, Fault};
 use crate::{
@@ -29,6 +29,18 @@ pub(crate) struct World {
     collector: Option<Collector>,
     faults: Vec<Fault>,
     store_behind: bool,
+    /// Decides when the collector is copied and set back. Numbers of its own, so that seeds that do neither do what they always did.
+    restores: Random,
+    /// Whether it is at all, in this seed.
+    has_restores: bool,
+    backup: Option<Backup>,
+}
+
+/// A copy of a collector, and what it held.
+struct Backup {
+    ground: Ground,
+    held: BTreeSet<usize>,
+    journaled: BTreeMap<(String, u64, u64), Vec<u8>>,
 }
 
 impl World {
@@ -48,6 +60,9 @@ impl World {
             collector: None,
             faults,
             store_behind: false,
+            restores: Random::new(!seed),
+            has_restores: seed % 4 == 3,
+            backup: None,
         }
     }
 
@@ -55,6 +70,9 @@ impl World {
     pub(crate) fn run(&mut self) -> Checked {
         for _ in 0..STEPS {
             self.step()?;
+            if self.has_restores && self.restores.one_in(60) {
+                self.back_up_or_restore()?;
+            }
             self.check()?;
         }
         self.settle()
@@ -189,7 +207,7 @@ impl World {
 
     fn give_up_waiting(&mut self) {
         if let Some(collector) = &mut self.collector {
-            collector.give_up_waiting();
+            collector.give_up_waiting(&self.ground, &mut self.net);
         }
     }
 
@@ -262,7 +280,8 @@ impl World {
             // A gap is told by what comes behind it.
             self.observe(host);
         }
-        let rounds = (0..ROUNDS).try_fold(false, |done, _| if done { Ok(true) } else { self.round() })?;
+        let rounds =
+            (0..ROUNDS).try_fold(false, |done, round| if done { Ok(true) } else { self.round(round) })?;
         if !rounds {
             let missing = self.oracle.missing(&self.held()).unwrap_or("nothing, but something is under way");
             return Err(broken("everything arrives", format!("after {ROUNDS} rounds: {missing}")));
@@ -280,7 +299,7 @@ impl World {
     }
 
     /// Everyone has a turn. Whether all is done.
-    fn round(&mut self) -> Result<bool, Violation> {
+    fn round(&mut self, round: usize) -> Result<bool, Violation> {
         for host in 0..self.hosts.len() {
             self.recover(host)?;
             self.retry(host);
@@ -289,6 +308,9 @@ impl World {
         }
         for _ in 0..8 {
             self.deliver()?;
+        }
+        if self.ground.restored && round % 16 == 15 {
+            self.give_up_waiting();
         }
         self.sync()?;
         self.flush()?;

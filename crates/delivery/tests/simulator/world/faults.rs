@@ -1,7 +1,9 @@
 //! What can go wrong, and how it is done.
 
-use super::World;
-use crate::{host::Host, oracle::Checked};
+use std::collections::BTreeSet;
+
+use super::{Backup, World};
+use crate::{collector::Ground, files::LogFile, host::Host, oracle::Checked, wire::Message};
 
 /// What can go wrong. Each seed leaves out about half of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,46 @@ impl World {
             self.trace.mark("truncated in place");
             file.bytes.clear();
         }
+    }
+
+    /// The collector's disk and store are copied, or set back to the copy.
+    pub(super) fn back_up_or_restore(&mut self) -> Checked {
+        match self.backup.take() {
+            Some(backup) if self.restores.one_in(2) => self.restore(backup),
+            _ => self.back_up(),
+        }
+    }
+
+    fn back_up(&mut self) -> Checked {
+        self.sync()?;
+        let Some(collector) = &self.collector else { return Ok(()) };
+        let disk = self.ground.disk.backup();
+        let ground = Ground { disk, stored: self.ground.stored.clone(), ..Ground::default() };
+        self.backup = Some(Backup {
+            held: collector.held(&self.ground),
+            journaled: self.oracle.journaled.clone(),
+            ground: Ground { committed: self.ground.committed, ..ground },
+        });
+        self.trace.say("the collector is copied".to_owned());
+        Ok(())
+    }
+
+    /// What the old process answered does not come any more: its connections ended with it.
+    fn restore(&mut self, backup: Backup) -> Checked {
+        self.sync()?;
+        let Some(collector) = self.collector.take() else { return Ok(()) };
+        self.trace.mark("collector restored");
+        self.trace.say("the collector is set back to its copy".to_owned());
+        self.net.messages.retain(|message| matches!(message, Message::ToCollector(..)));
+
+        let Backup { ground, held, journaled } = backup;
+        let files: Vec<String> =
+            self.hosts.iter().flat_map(|host| &host.files.all).flat_map(LogFile::lines).collect();
+        let files: BTreeSet<&str> = files.iter().map(String::as_str).collect();
+        let before = collector.held(&self.ground);
+        self.oracle.set_back(&before, &held, &journaled, |line| files.contains(line));
+        self.ground = Ground { narrow: self.ground.narrow, restored: true, ..ground };
+        Ok(())
     }
 
     fn is_safe(&self, lines: &[String]) -> bool {
