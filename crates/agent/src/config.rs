@@ -68,6 +68,8 @@ pub struct BufferConfig {
     pub level: Option<i32>,
     /// Most bytes on the disk of what can't be read again (metrics); beyond that the oldest go, and are counted.
     pub max_disk_bytes: u64,
+    /// Most bytes on the disk of batches that the collector refused for good; beyond that reading stops.
+    pub max_dead_letter_bytes: u64,
 }
 
 impl AgentConfig {
@@ -204,6 +206,9 @@ fn take_buffer(buffer: &Section<'_>) -> BufferConfig {
         level,
         max_disk_bytes: buffer
             .number("max_disk_bytes", 1024 * KIB, u64::MAX >> 1)
+            .unwrap_or(256 * 1024 * KIB),
+        max_dead_letter_bytes: buffer
+            .number("max_dead_letter_bytes", 1024 * KIB, u64::MAX >> 1)
             .unwrap_or(256 * 1024 * KIB),
     };
     buffer.finish();

@@ -2,9 +2,25 @@
 //!
 //! Once everything has settled: read = acknowledged + dead letters + dropped.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use lapwing_service::metrics::{Count, Page};
+
+/// A part of the agent that can be in trouble of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Batches that the collector refuses, and that can't be set aside.
+    DeadLetters,
+    /// Metrics on their way into the spool.
+    Recording,
+    /// Metrics on their way out of it.
+    Replaying,
+    /// Shipments.
+    Shipping,
+}
 
 /// The agent's counts.
 #[derive(Debug, Default)]
@@ -45,6 +61,8 @@ pub struct Counters {
     pub events_acknowledged: Count,
     /// Events set aside because the collector refused them for good.
     pub events_dead: Count,
+    /// Disk space of dead letters.
+    pub dead_letter_bytes: Count,
     /// Batches on the collector's disk.
     pub batches_acknowledged: Count,
     /// Tries beyond the first.
@@ -53,8 +71,8 @@ pub struct Counters {
     pub bytes_acknowledged: Count,
     /// Leases taken.
     pub leases: Count,
-    /// Why nothing goes through at the moment.
-    trouble: Mutex<Option<String>>,
+    /// What is wrong at the moment, by part.
+    troubles: Mutex<BTreeMap<Part, String>>,
     shipping: Count,
 }
 
@@ -62,25 +80,40 @@ impl Counters {
     /// Notes that shipments go through.
     pub fn set_shipping(&self) {
         self.shipping.set(1);
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.clear_trouble(Part::Shipping);
     }
 
     /// Notes why shipments do not go through.
     pub fn set_trouble(&self, reason: String) {
         self.shipping.set(0);
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.set_trouble_of(Part::Shipping, reason);
     }
 
-    /// `Ok` while shipments go through, else why not.
+    /// Notes what is wrong with a part. `true` when it is news.
+    pub fn set_trouble_of(&self, part: Part, reason: String) -> bool {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = troubles.get(&part) != Some(&reason);
+        troubles.insert(part, reason);
+        is_news
+    }
+
+    /// Notes that a part is well. `true` when it was not.
+    pub fn clear_trouble(&self, part: Part) -> bool {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(&part).is_some()
+    }
+
+    /// `Ok` while shipments go through and every part is well, else what is wrong, a line for each.
     ///
     /// # Errors
-    /// The reason.
+    /// The reasons.
     pub fn health(&self) -> Result<(), String> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match trouble {
-            Some(reason) => Err(reason),
-            None if self.shipping.get() == 1 => Ok(()),
-            None => Err("waiting for the collector's first answer".to_owned()),
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if !troubles.is_empty() {
+            return Err(troubles.values().map(String::as_str).collect::<Vec<_>>().join("\n"));
+        }
+        match self.shipping.get() {
+            1 => Ok(()),
+            _ => Err("waiting for the collector's first answer".to_owned()),
         }
     }
 
@@ -153,7 +186,31 @@ impl Counters {
             "Metrics not acknowledged, in bytes.",
             self.spool_bytes.get() as f64,
         );
-        page.gauge("lapwing_agent_healthy", "1 while shipments go through.", self.shipping.get() as f64);
+        page.gauge(
+            "lapwing_agent_dead_letter_bytes",
+            "Disk space of batches that the collector refused for good.",
+            self.dead_letter_bytes.get() as f64,
+        );
+        let healthy = f64::from(u8::from(self.health().is_ok()));
+        page.gauge("lapwing_agent_healthy", "1 while /healthz says ok.", healthy);
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipments_that_go_through_do_not_hide_the_trouble_of_another_part() {
+        let counters = Counters::default();
+        assert!(counters.health().is_err(), "nothing was shipped yet");
+        assert!(counters.set_trouble_of(Part::Recording, "the spool is broken".to_owned()));
+        assert!(!counters.set_trouble_of(Part::Recording, "the spool is broken".to_owned()), "it is no news");
+        counters.set_shipping();
+        assert_eq!(counters.health(), Err("the spool is broken".to_owned()));
+        assert!(counters.page().finish().contains("lapwing_agent_healthy 0"));
+        assert!(counters.clear_trouble(Part::Recording));
+        assert_eq!(counters.health(), Ok(()));
     }
 }

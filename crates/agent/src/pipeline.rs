@@ -10,30 +10,45 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use lapwing::{
     codec::{CodecError, Compressor},
+    status::Kind,
     v1::{Batch, Codec, IngestResponse, Resource},
 };
 use lapwing_delivery::{Outcome, Sender, packed};
 use tokio::{
     sync::{mpsc::Receiver, watch},
     task::JoinSet,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{boarding::Boarding, open::Open};
 use crate::{
-    counters::Counters,
+    counters::{Counters, Part},
     dead_letters::DeadLetters,
     input::Input,
-    transport::{Refusal, Shipment, Shipper, ship},
+    transport::{Refusal, Shipment, Shipper, Undelivered, ship},
 };
 
 /// Uncompressed size at which a batch is full.
 pub const TARGET_BYTES: usize = 1 << 20;
+
+/// Pause before a batch that is refused, and can't be set aside, is sent again.
+const HOLD: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(5) };
+
+/// When nothing was answered for so long, and nothing is under way, the collector is asked whether it still holds what it acknowledged.
+const QUIET: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 
 /// How a pipeline packs.
 #[derive(Debug, Clone)]
@@ -72,7 +87,7 @@ pub enum End {
     Renew(String),
     /// Another run of this agent has the lease.
     Fenced(String),
-    /// A batch could not be packed or set aside.
+    /// A batch could not be packed, or a shipment failed here.
     Broken(String),
 }
 
@@ -81,17 +96,28 @@ pub struct Pipeline {
     options: Options,
     inputs: Receiver<Vec<Input>>,
     shipper: Shipper,
+    /// Up to which number batches are acknowledged; what sends them again compares it with what the collector says it holds.
+    acknowledged: Arc<AtomicU64>,
     /// Where the spool may be trimmed to: the record after the last acknowledged one.
     spool_durable: watch::Sender<u64>,
     dead_letters: DeadLetters,
     counters: Arc<Counters>,
     compressor: Compressor,
     open: Open,
-    shipments: JoinSet<(Shipment, Result<IngestResponse, Refusal>)>,
+    shipments: JoinSet<Answer>,
+    /// The question whether the collector holds what it acknowledged, while it is under way.
+    question: JoinSet<Answer>,
+    /// When the last answer came.
+    answered: Instant,
     /// The shipment among them that takes more.
     boarding: Option<Boarding>,
     sender: Sender,
+    /// Numbers of batches that are refused and can't be set aside.
+    held: BTreeSet<u64>,
 }
+
+/// A shipment, and what became of it.
+type Answer = (Shipment, Result<IngestResponse, Undelivered>);
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -100,11 +126,11 @@ impl std::fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline from `inputs` to `shipper`.
+    /// A pipeline from `inputs` to `shipper`, which knows by `acknowledged` what it may not hear of again.
     pub fn new(
         options: Options,
         inputs: Receiver<Vec<Input>>,
-        shipper: Shipper,
+        (shipper, acknowledged): (Shipper, Arc<AtomicU64>),
         spool_durable: watch::Sender<u64>,
         dead_letters: DeadLetters,
         counters: Arc<Counters>,
@@ -115,14 +141,18 @@ impl Pipeline {
             options,
             inputs,
             shipper,
+            acknowledged,
             spool_durable,
             dead_letters,
             counters,
             compressor,
             open: Open::default(),
             shipments: JoinSet::new(),
+            question: JoinSet::new(),
+            answered: Instant::now(),
             boarding: None,
             sender,
+            held: BTreeSet::new(),
         }
     }
 
@@ -143,10 +173,12 @@ impl Pipeline {
                 self.ship_next()?;
             }
             self.close_boarding(false);
+            self.ask_when_quiet();
             let wake = self.wake();
             let may_take = self.has_room();
             tokio::select! {
                 Some(done) = self.shipments.join_next() => self.settle(done)?,
+                Some(done) = self.question.join_next() => self.hear(done)?,
                 input = self.inputs.recv(), if may_take => match input {
                     Some(inputs) => inputs.into_iter().for_each(|input| self.open.add(input)),
                     None => return Ok(()),
@@ -200,7 +232,33 @@ impl Pipeline {
         // With no slot free an acknowledgement comes first.
         let batch =
             self.open.since().filter(|_| self.has_slot()).map(|since| since + self.options.flush_interval);
-        batch.into_iter().chain(self.boarding.as_ref().map(Boarding::ends)).min()
+        let boarding = self.boarding.as_ref().map(Boarding::ends);
+        let question = self.is_quiet().then(|| self.answered + QUIET);
+        batch.into_iter().chain(boarding).chain(question).min()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.shipments.is_empty() && self.question.is_empty() && self.open.is_empty()
+    }
+
+    /// An agent that has nothing to send would never learn that its collector was restored from an older copy.
+    fn ask_when_quiet(&mut self) {
+        if self.is_quiet() && self.answered.elapsed() >= QUIET {
+            let (shipper, question) = (self.shipper.clone(), Shipment::question(self.sender.known()));
+            self.question.spawn(async move { (question.clone(), ship(shipper, question).await) });
+        }
+    }
+
+    /// Takes the answer to the question. What it does not say about the lease says nothing: an older collector does not know the question.
+    fn hear(&mut self, done: Result<Answer, tokio::task::JoinError>) -> Result<(), End> {
+        let (_, answer) = done.map_err(|error| End::Broken(format!("a question's task: {error}")))?;
+        self.answered = Instant::now();
+        match answer {
+            Err(Undelivered::Refused(refusal)) if Sender::ends_lease(refusal.kind) => {
+                Err(lease_ended(refusal))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn ship_next(&mut self) -> Result<(), End> {
@@ -231,16 +289,23 @@ impl Pipeline {
     }
 
     fn send(&mut self, shipment: Shipment) {
+        self.send_after(Duration::ZERO, shipment);
+    }
+
+    fn send_after(&mut self, pause: Duration, shipment: Shipment) {
         let (shipper, sent) = (self.shipper.clone(), shipment.clone());
-        self.shipments.spawn(async move { (sent, ship(shipper, shipment).await) });
+        self.shipments.spawn(async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            (sent, ship(shipper, shipment).await)
+        });
     }
 
     /// Takes an answer.
-    fn settle(
-        &mut self,
-        done: Result<(Shipment, Result<IngestResponse, Refusal>), tokio::task::JoinError>,
-    ) -> Result<(), End> {
+    fn settle(&mut self, done: Result<Answer, tokio::task::JoinError>) -> Result<(), End> {
         let (shipment, answer) = done.map_err(|error| End::Broken(format!("a shipment's task: {error}")))?;
+        self.answered = Instant::now();
         // Nobody listens to it any more.
         self.boarding.take_if(|boarding| boarding.is(&shipment));
         let batches = shipment.batches();
@@ -248,17 +313,21 @@ impl Pipeline {
             Ok(response) => {
                 batches.iter().try_for_each(|batch| self.acknowledged(batch, response.durable_sequence))
             }
-            Err(refusal) if batches.len() > 1 && !Sender::ends_lease(refusal.kind) => {
+            // It says nothing about the batches.
+            Err(Undelivered::Failed(reason)) => Err(End::Broken(format!("a shipment failed: {reason}"))),
+            Err(Undelivered::Refused(refusal)) if batches.len() > 1 && !Sender::ends_lease(refusal.kind) => {
                 // One of them was refused; alone, each gets an answer of its own.
                 batches.into_iter().for_each(|batch| self.send(Shipment::of(batch)));
                 Ok(())
             }
-            Err(refusal) => batches.first().map_or(Ok(()), |batch| self.refused(batch, &refusal)),
+            Err(Undelivered::Refused(refusal)) => {
+                batches.into_iter().next().map_or(Ok(()), |batch| self.refused(batch, refusal))
+            }
         }
     }
 
     fn acknowledged(&mut self, batch: &Batch, durable_sequence: u64) -> Result<(), End> {
-        let sequence = batch.origin.as_ref().map_or(0, |origin| origin.sequence);
+        let sequence = sequence(batch);
         if durable_sequence < sequence {
             let text = format!("the collector answered with {durable_sequence} to batch {sequence}");
             return Err(End::Renew(text));
@@ -276,31 +345,82 @@ impl Pipeline {
         if let Some(next) = self.sender.acknowledged(batch, durable_sequence) {
             self.spool_durable.send_replace(next);
         }
+        self.acknowledged.fetch_max(durable_sequence, Ordering::Relaxed);
+        self.let_go(sequence);
         Ok(())
     }
 
-    fn refused(&mut self, batch: &Batch, refusal: &Refusal) -> Result<(), End> {
-        let Refusal { kind, message } = refusal;
-        match Sender::refused(batch, *kind) {
-            Outcome::Fenced => return Err(End::Fenced(message.clone())),
-            Outcome::Renew => return Err(End::Renew(message.clone())),
+    fn refused(&mut self, batch: Arc<Batch>, refusal: Refusal) -> Result<(), End> {
+        let reason = format!("{}: {}", refusal.kind.reason(), refusal.message);
+        match Sender::refused(&batch, refusal.kind) {
+            Outcome::Fenced | Outcome::Renew => return Err(lease_ended(refusal)),
             Outcome::Hold => {
-                return Err(End::Broken(format!("the collector refused a batch without rows: {message}")));
+                let text = format!(
+                    "the collector refuses a batch that has no rows, only positions ({reason}); nothing is read beyond it until the \
+                     collector takes it: look at its limits and its version"
+                );
+                self.hold(batch, text);
+                return Ok(());
             }
             Outcome::SetAside => {}
         }
-        let reason = format!("{}: {message}", kind.reason());
-        let path = self.dead_letters.keep(batch, &reason);
-        let path =
-            path.map_err(|error| End::Broken(format!("a refused batch could not be set aside: {error}")))?;
+        match self.dead_letters.keep(&batch, &reason) {
+            Ok(path) => self.replace(&batch, &reason, &path),
+            Err(error) => {
+                let text = format!(
+                    "the collector refuses a batch ({reason}), and it can't be set aside: nothing is read beyond it, and nothing is \
+                     lost; {error}"
+                );
+                self.hold(batch, text);
+            }
+        }
+        self.counters.dead_letter_bytes.set(self.dead_letters.bytes());
+        Ok(())
+    }
+
+    /// Sends an empty batch under the number of one that was set aside.
+    fn replace(&mut self, batch: &Batch, reason: &str, path: &Path) {
         tracing::error!(
             "the collector refused a batch for good ({reason}); it is set aside in {}",
             path.display()
         );
+        self.let_go(sequence(batch));
         self.counters.events_dead.add(packed(batch).map_or(0, |packed| u64::from(packed.rows)));
         // Its number must not stay empty: what comes behind it waits for it.
         let empty = self.sender.replace(batch);
         self.send(Shipment::of(Arc::new(empty)));
-        Ok(())
     }
+
+    /// Keeps a batch under way that can neither be delivered nor set aside. What is behind it waits for it, so reading stops when
+    /// `max_events` are under way. Each try finds out whether the collector takes it by now, or there is room to set it aside.
+    fn hold(&mut self, batch: Arc<Batch>, reason: String) {
+        self.held.insert(sequence(&batch));
+        if self.counters.set_trouble_of(Part::DeadLetters, reason.clone()) {
+            tracing::error!("{reason}");
+        }
+        self.send_after(HOLD, Shipment::of(batch));
+    }
+
+    /// Notes that a batch is not held any more.
+    fn let_go(&mut self, sequence: u64) {
+        if self.held.remove(&sequence) && self.held.is_empty() {
+            self.counters.clear_trouble(Part::DeadLetters);
+            tracing::info!("the batch that held everything up is through; reading goes on");
+        }
+    }
+}
+
+/// The end of a lease, by a refusal that is about it.
+fn lease_ended(Refusal { kind, message }: Refusal) -> End {
+    match kind {
+        Kind::Fenced => End::Fenced(message),
+        Kind::OutOfOrder => End::Renew(format!(
+            "{message}, though it was acknowledged: the collector was restored from an older copy, and what it lost is read again"
+        )),
+        _ => End::Renew(message),
+    }
+}
+
+fn sequence(batch: &Batch) -> u64 {
+    batch.origin.as_ref().map_or(0, |origin| origin.sequence)
 }

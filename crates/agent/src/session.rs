@@ -1,9 +1,13 @@
 //! One lease of the collector on this agent: from `Resume` until it ends.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use lapwing::v1::{Resource, ResumeResponse};
-use lapwing_delivery::Held;
+use lapwing_delivery::{Held, Run};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +62,11 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     shared.counters.set_shipping();
     tracing::info!("lease taken, {} sources are known to the collector", lease.positions.len());
     let held = Held::new(&lease.positions);
-    let dead_letters = DeadLetters::new(&shared.config.state_dir);
-    dead_letters.settle(&lease.positions)?;
-    recorder::carry_over(&shared.recording, &held).await.map_err(io::Error::other)?;
+    let dead_letters = DeadLetters::new(&shared.config.state_dir, shared.config.buffer.max_dead_letter_bytes);
+    let previous = Run { epoch: lease.previous_epoch, durable: lease.previous_durable_sequence };
+    dead_letters.settle(&lease.positions, previous)?;
+    // Lines do not wait for a spool that is broken.
+    let carried = recorder::carry_over(&shared.recording, &held).await.map(|()| held);
 
     let (input, inputs) = mpsc::channel(QUEUE);
     let options = options(&shared.config, epoch, &lease);
@@ -76,10 +82,11 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
         None => None,
     };
     let counters = Arc::clone(&shared.counters);
-    let replay = recorder::replay(Arc::clone(&shared.recording), held, input, counters, reading.clone());
+    let replay = recorder::replay(Arc::clone(&shared.recording), carried, input, counters, reading.clone());
     tokio::spawn(replay);
     tokio::spawn(recorder::trim(Arc::clone(&shared.recording), trimmed));
-    let shipper = shared.transport.shipper();
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let shipper = (shared.transport.shipper(Arc::clone(&acknowledged)), acknowledged);
     let counters = Arc::clone(&shared.counters);
     let pipeline = Pipeline::new(options, inputs, shipper, trim, dead_letters, counters);
     let hurry = CancellationToken::new();

@@ -4,7 +4,7 @@
 //! retry ─► timeout ─► one Ingest call
 //! ```
 //! How much is under way is bounded in one place, the pipeline: a second bound here, outside of the retry, would let batches that
-//! are tried again keep out the one that they wait for (docs/adr/0008). So whatever is under way waits for nothing but its own pause.
+//! are tried again keep out the one that they wait for (docs/adr/0007). So whatever is under way waits for nothing but its own pause.
 //!
 //! A retry sends the same bytes again. How long it waits is jittered and doubles up to five seconds; a collector that asks for a
 //! delay gets it. A refusal that would come again (`lapwing::status`) is handed back.
@@ -13,7 +13,10 @@ mod ingest;
 mod retry;
 mod shipment;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use lapwing::{
     status::Kind,
@@ -73,9 +76,10 @@ impl Transport {
     }
 
     /// The stack that shipments go through.
-    pub fn shipper(&self) -> Shipper {
+    /// `acknowledged` is up to which number the collector acknowledged batches.
+    pub fn shipper(&self, acknowledged: Arc<AtomicU64>) -> Shipper {
         let ingest = Ingest::new(self.client());
-        stack(ingest, Policy::new(Arc::clone(&self.counters), &self.target))
+        stack(ingest, Policy::new(Arc::clone(&self.counters), &self.target, acknowledged))
     }
 
     /// Takes the lease for `epoch`, trying until it is there.
@@ -83,7 +87,7 @@ impl Transport {
     /// # Errors
     /// When another run took over from this epoch, in the time between two tries.
     pub async fn resume(&self, agent: &str, epoch: u64) -> Result<ResumeResponse, Refusal> {
-        let mut policy = Policy::new(Arc::clone(&self.counters), &self.target);
+        let mut policy = Policy::new(Arc::clone(&self.counters), &self.target, Arc::default());
         loop {
             let request = ResumeRequest { agent_id: agent.to_owned(), epoch, next_sequence: 1 };
             let mut request = tonic::Request::new(request);
@@ -130,25 +134,34 @@ where
 
 /// The stack over another end than a collector.
 #[cfg(test)]
-pub(crate) fn shipper_to<S>(ingest: S, counters: Arc<Counters>) -> Shipper
+pub(crate) fn shipper_to<S>(ingest: S, counters: Arc<Counters>, acknowledged: Arc<AtomicU64>) -> Shipper
 where
     S: Service<Shipment, Response = IngestResponse, Error = Status> + Clone + Send + 'static,
     S::Future: Send,
 {
-    stack(ingest, Policy::new(counters, "test"))
+    stack(ingest, Policy::new(counters, "test", acknowledged))
 }
 
 /// Ships through a clone of the stack.
 ///
 /// # Errors
-/// The refusal, which would come again.
-pub async fn ship(mut shipper: Shipper, shipment: Shipment) -> Result<IngestResponse, Refusal> {
+/// A refusal that would come again, or a fault of the agent's own.
+pub async fn ship(mut shipper: Shipper, shipment: Shipment) -> Result<IngestResponse, Undelivered> {
     let shipped = async { shipper.ready().await?.call(shipment).await };
-    shipped.await.map_err(|error| Refusal::of(&error))
+    shipped.await.map_err(|error| Undelivered::of(&error))
+}
+
+/// Why a shipment was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The collector refused it.
+    Refused(Refusal),
+    /// Something went wrong here: it says nothing about the batches.
+    Failed(String),
 }
 
 /// A refusal that would come again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its place in the table of refusals.
     pub kind: Kind,
@@ -156,11 +169,28 @@ pub struct Refusal {
     pub message: String,
 }
 
-impl Refusal {
+impl Undelivered {
     fn of(error: &BoxError) -> Self {
         match error.downcast_ref::<Status>() {
-            Some(status) => Self { kind: Kind::of(status), message: status.message().to_owned() },
-            None => Self { kind: Kind::Internal, message: error.to_string() },
+            Some(status) => {
+                Self::Refused(Refusal { kind: Kind::of(status), message: status.message().to_owned() })
+            }
+            None => Self::Failed(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_agents_own_is_no_refusal_of_a_batch() {
+        let own: BoxError = "the queue is closed".into();
+        assert_eq!(Undelivered::of(&own), Undelivered::Failed("the queue is closed".to_owned()));
+        let refused: BoxError = Box::new(Kind::TooLarge.status("no"));
+        assert!(
+            matches!(Undelivered::of(&refused), Undelivered::Refused(refusal) if refusal.kind == Kind::TooLarge)
+        );
     }
 }

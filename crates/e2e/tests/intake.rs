@@ -44,7 +44,8 @@ async fn messages_on_one_connection_come_in_one_after_another() -> Result<()> {
         let batch = client::packed(FILE, n * LINES..(n + 1) * LINES)?;
         let mut client = IngestServiceClient::new(channel.clone());
         sending.spawn(async move {
-            let request = tokio_stream::once(IngestRequest { batch: Some(batch) });
+            let request =
+                tokio_stream::once(IngestRequest { batch: Some(batch), ..IngestRequest::default() });
             client.ingest(request).await.map(|answer| answer.into_inner().accepted_rows)
         });
     }

@@ -1,28 +1,30 @@
 //! The pipeline and the transport's stack against a collector far away.
 
 use std::{
-    sync::Mutex,
+    sync::{Mutex, atomic::AtomicBool},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
-use lapwing::{status::Kind, v1::SourcePosition};
-use lapwing_delivery::{Admission, Agent};
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use lapwing::v1::SourcePosition;
+use lapwing_delivery::{Admission, Agent, check_held};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tonic::Status;
 use tower::Service;
 
 use super::*;
-use crate::{input::LineRun, transport::shipper_to};
+use crate::{
+    input::{LinePart, LineRun},
+    transport::shipper_to,
+};
 
 /// There, and back.
 const ONE_WAY: Duration = Duration::from_millis(150);
 /// The pace at which lines come: several batches board a call before the answer to the first can be there.
 const PACE: Duration = Duration::from_millis(75);
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 const EPOCH: u64 = 7;
 const POISON: &str = "poison";
 
@@ -32,6 +34,7 @@ struct FarCollector {
     agent: Arc<Mutex<Agent>>,
     /// The number of the newest durable batch.
     durable: Arc<watch::Sender<u64>>,
+    takes_poison: Arc<AtomicBool>,
 }
 
 impl FarCollector {
@@ -41,16 +44,30 @@ impl FarCollector {
         collector
     }
 
+    /// Goes back to an older copy.
+    fn restore(&self, copy: Agent) {
+        self.durable.send_replace(copy.durable());
+        *self.agent.lock().unwrap() = copy;
+    }
+
+    fn holds(&self, acknowledged: u64) -> Result<u64, Status> {
+        let durable = self.agent.lock().unwrap().durable();
+        check_held(acknowledged, durable).map_err(|(kind, text)| kind.status(text))?;
+        Ok(durable)
+    }
+
     /// Refuses poison, waits for what is missing before a batch, and takes it.
     async fn take(&self, batch: &Batch) -> Result<u64, Status> {
-        if batch.payload.is_some() && batch.positions.iter().any(|position| position.source == POISON) {
+        self.holds(batch.acknowledged_sequence)?;
+        let is_poison = batch.positions.iter().any(|position| position.source == POISON);
+        if batch.payload.is_some() && is_poison && !self.takes_poison.load(Ordering::Relaxed) {
             return Err(Kind::TooLarge.status("too long for a log body"));
         }
+
         let origin = batch.origin.clone().unwrap_or_default();
         let mut durable = self.durable.subscribe();
         let predecessors = durable.wait_for(|durable| durable + 1 >= origin.sequence).await.is_ok();
         assert!(predecessors, "the collector holds the other end");
-
         let mut agent = self.agent.lock().unwrap();
         match agent.admit(&origin, &batch.digest) {
             Admission::Append => agent.apply(batch, &[], 0),
@@ -81,7 +98,10 @@ impl Service<Shipment> for FarCollector {
             });
             let mut arriving = std::pin::pin!(arriving);
             while let Some(request) = arriving.next().await {
-                let taken = collector.take(&request.batch.unwrap_or_default()).await;
+                let taken = match request.acknowledged {
+                    Some(acknowledged) => collector.holds(acknowledged.sequence),
+                    None => collector.take(&request.batch.unwrap_or_default()).await,
+                };
                 match taken {
                     Ok(durable) => durable_sequence = durable,
                     Err(refusal) => {
@@ -120,43 +140,124 @@ fn line(source: &str, number: u64) -> Input {
         data: Bytes::from(format!("{source} {number}\n")),
         observed_time: number,
         truncated: false,
+        part: LinePart::Whole,
         position,
     })
+}
+
+/// A pipeline to a collector, under way.
+struct Running {
+    feed: mpsc::Sender<Vec<Input>>,
+    counters: Arc<Counters>,
+    running: JoinHandle<End>,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(collector: &FarCollector, in_flight: usize, max_dead_letter_bytes: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let counters = Arc::new(Counters::default());
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let shipper = shipper_to(collector.clone(), Arc::clone(&counters), Arc::clone(&acknowledged));
+        let (feed, inputs) = mpsc::channel(2);
+        let letters = DeadLetters::new(folder.path(), max_dead_letter_bytes);
+        let pipeline = Pipeline::new(
+            options(in_flight),
+            inputs,
+            (shipper, acknowledged),
+            watch::channel(0).0,
+            letters,
+            Arc::clone(&counters),
+        );
+        let running = tokio::spawn(pipeline.run(CancellationToken::new()));
+        Self { feed, counters, running, _folder: folder }
+    }
+
+    async fn line(&self, source: &str, number: u64) {
+        self.feed.send(vec![line(source, number)]).await.unwrap();
+    }
+
+    /// No more input: how it ends.
+    async fn end(self) -> End {
+        drop(self.feed);
+        timeout(PATIENCE, self.running).await.expect("the pipeline stands still").unwrap()
+    }
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let seen = async {
+        while !condition() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
 #[tokio::test]
 async fn a_refused_batch_stops_nothing_however_far_away_the_collector_is() {
     for in_flight in [2, 4] {
-        let folder = tempfile::tempdir().unwrap();
-        let collector = FarCollector::new();
-        let counters = Arc::new(Counters::default());
-        let shipper = shipper_to(collector.clone(), Arc::clone(&counters));
-        let (feed, inputs) = mpsc::channel(2);
-        let (spool_durable, _trim) = watch::channel(0);
-        let letters = DeadLetters::new(folder.path());
-        let pipeline = Pipeline::new(
-            options(in_flight),
-            inputs,
-            shipper,
-            spool_durable,
-            letters,
-            Arc::clone(&counters),
-        );
-        let running = tokio::spawn(pipeline.run(CancellationToken::new()));
-
+        let pipeline = Running::start(&FarCollector::new(), in_flight, 1 << 20);
         // The poison is the third of those that board one call.
         for number in 1..=24 {
-            let source = if number % 12 == 3 { POISON } else { "app" };
-            feed.send(vec![line(source, number)]).await.unwrap();
+            pipeline.line(if number % 12 == 3 { POISON } else { "app" }, number).await;
             sleep(PACE).await;
         }
-        drop(feed);
-
-        let ended = timeout(Duration::from_secs(20), running).await;
-        let ended = ended.expect("the pipeline stands still").unwrap();
-        assert_eq!(ended, End::Drained { left: 0 });
+        let counters = Arc::clone(&pipeline.counters);
+        assert_eq!(pipeline.end().await, End::Drained { left: 0 });
         let (delivered, dead) = (counters.events_acknowledged.get(), counters.events_dead.get());
         assert_eq!(delivered + dead, 24, "{delivered} delivered, {dead} set aside");
         assert!(dead >= 2, "no poison was refused");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_batch_that_has_no_room_waits_until_the_collector_takes_it() {
+    let collector = FarCollector::new();
+    let pipeline = Running::start(&collector, 4, 0);
+    pipeline.line(POISON, 1).await;
+    let counters = Arc::clone(&pipeline.counters);
+    until("health says what to do", || {
+        counters.health().is_err_and(|told| told.contains("max_dead_letter_bytes is 0"))
+    })
+    .await;
+    pipeline.line("app", 2).await;
+    assert_eq!((counters.events_dead.get(), collector.agent.lock().unwrap().durable()), (0, 0));
+
+    collector.takes_poison.store(true, Ordering::Relaxed);
+    assert_eq!(pipeline.end().await, End::Drained { left: 0 });
+    assert_eq!((counters.events_acknowledged.get(), counters.health()), (2, Ok(())));
+}
+
+#[tokio::test]
+async fn a_restored_collector_has_the_agent_take_a_new_lease_and_say_why() {
+    let collector = FarCollector::new();
+    let pipeline = Running::start(&collector, 4, 1 << 20);
+    let copy = collector.agent.lock().unwrap().clone();
+    pipeline.line("app", 1).await;
+    until("it is acknowledged", || pipeline.counters.events_acknowledged.get() == 1).await;
+    collector.restore(copy);
+    pipeline.line("app", 2).await;
+    assert_restored(&pipeline.end().await);
+}
+
+#[tokio::test]
+async fn an_agent_that_has_nothing_to_send_learns_that_its_collector_was_restored() {
+    let collector = FarCollector::new();
+    let pipeline = Running::start(&collector, 4, 1 << 20);
+    let copy = collector.agent.lock().unwrap().clone();
+    pipeline.line("app", 1).await;
+    until("it is acknowledged", || pipeline.counters.events_acknowledged.get() == 1).await;
+    // Asked while all is well, nothing comes of it.
+    sleep(QUIET * 4).await;
+    assert!(!pipeline.running.is_finished());
+    collector.restore(copy);
+    let end = timeout(PATIENCE, pipeline.running).await.expect("it never asks").unwrap();
+    assert_restored(&end);
+}
+
+fn assert_restored(end: &End) {
+    match end {
+        End::Renew(reason) => assert!(reason.contains("restored from an older copy"), "{reason}"),
+        other => panic!("{other:?}"),
     }
 }

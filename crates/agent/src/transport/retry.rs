@@ -4,7 +4,10 @@ use std::{
     error::Error,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,6 +15,7 @@ use lapwing::{
     status::{self, Kind},
     v1::IngestResponse,
 };
+use lapwing_delivery::is_restored;
 use tonic::Status;
 use tower::{BoxError, timeout::error::Elapsed};
 
@@ -27,18 +31,25 @@ const MAX_ASKED: Duration = Duration::from_secs(60);
 /// Time between two lines about the same trouble.
 const TELL: Duration = Duration::from_secs(30);
 
+/// What HTTP/2 without TLS makes of a TLS alert: its first bytes are read as a frame's length.
+const READ_AS_FRAME: &str = "frame with invalid size";
+
 /// Tries again for as long as trying again can help.
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
     counters: Arc<Counters>,
     target: Arc<str>,
+    /// Up to which number batches are acknowledged by now.
+    acknowledged: Arc<AtomicU64>,
+    /// Up to which number they were when this try began.
+    known: u64,
     tries: u32,
     told: Option<Instant>,
 }
 
 impl Policy {
-    pub(super) fn new(counters: Arc<Counters>, target: &str) -> Self {
-        Self { counters, target: target.into(), tries: 0, told: None }
+    pub(super) fn new(counters: Arc<Counters>, target: &str, acknowledged: Arc<AtomicU64>) -> Self {
+        Self { counters, target: target.into(), acknowledged, known: 0, tries: 0, told: None }
     }
 
     /// Notes a failure and waits as long as it asks for.
@@ -86,10 +97,14 @@ impl tower::retry::Policy<Shipment, IngestResponse, BoxError> for Policy {
             None if error.is::<Elapsed>() => &late,
             None => return None,
         };
+        if status::durable_sequence(status).is_some_and(|durable| is_restored(self.known, durable)) {
+            return None;
+        }
         may_help(status).then(|| Box::pin(self.pause(status)) as Self::Future)
     }
 
     fn clone_request(&mut self, shipment: &Shipment) -> Option<Shipment> {
+        self.known = self.acknowledged.load(Ordering::Relaxed);
         Some(shipment.clone())
     }
 }
@@ -121,6 +136,9 @@ fn describe(target: &str, status: &Status) -> String {
         }
         cause = error.source();
     }
+    if text.contains(READ_AS_FRAME) {
+        text.push_str("; it answers with TLS: write https:// in [collector] endpoint, and give ca_file");
+    }
     text
 }
 
@@ -147,7 +165,7 @@ mod tests {
 
     #[test]
     fn pauses_double_and_a_delay_that_is_asked_for_is_kept() {
-        let mut policy = Policy::new(Arc::default(), "x");
+        let mut policy = Policy::new(Arc::default(), "x", Arc::default());
         let pauses: Vec<Duration> = (0..12).map(|_| policy.failed(&Status::unavailable("down"))).collect();
         for (tries, pause) in (0..).zip(&pauses) {
             let whole = (FIRST_PAUSE * 2u32.pow(tries)).min(MAX_PAUSE);
@@ -157,5 +175,24 @@ mod tests {
         assert!(policy.failed(&Kind::Overloaded.status_after("full", asked)) >= asked);
         let endless = Duration::from_secs(86_400);
         assert!(policy.failed(&Kind::Overloaded.status_after("full", endless)) < MAX_ASKED * 2);
+    }
+
+    #[test]
+    fn a_collector_that_wants_what_it_acknowledged_is_not_asked_again() {
+        use tower::retry::Policy as _;
+        let acknowledged = Arc::new(AtomicU64::new(7));
+        let mut policy = Policy::new(Arc::default(), "x", Arc::clone(&acknowledged));
+        let mut shipment = Shipment::of(Arc::default());
+        let mut asks_again = |policy: &mut Policy, durable| {
+            let status = status::out_of_order("early", durable, Duration::ZERO);
+            policy.retry(&mut shipment, &mut Err(Box::new(status))).is_some()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _guard = runtime.enter();
+        policy.clone_request(&Shipment::of(Arc::default()));
+        assert!(asks_again(&mut policy, 7), "what is missing is under way");
+        assert!(!asks_again(&mut policy, 6), "what is missing never comes");
+        acknowledged.store(9, Ordering::Relaxed);
+        assert!(asks_again(&mut policy, 8), "the acknowledgement overtook the answer");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, stream};
-use lapwing::v1::{Batch, IngestRequest};
+use futures::{Stream, StreamExt, stream};
+use lapwing::v1::{Batch, IngestRequest, Origin};
 use tokio::sync::watch;
 
 /// Batches on their way, in the order of their numbers. One that is open takes more, and its answer comes after it was closed.
@@ -17,6 +17,8 @@ pub struct Shipment {
 struct Load {
     batches: Vec<Arc<Batch>>,
     is_open: bool,
+    /// Asked in place of batches: whether all up to there are held.
+    question: Option<Origin>,
 }
 
 impl Shipment {
@@ -31,7 +33,16 @@ impl Shipment {
     }
 
     fn new(batch: Arc<Batch>, is_open: bool) -> Self {
-        Self { load: Arc::new(watch::Sender::new(Load { batches: vec![batch], is_open })) }
+        Self::loaded(Load { batches: vec![batch], is_open, question: None })
+    }
+
+    /// A closed shipment without a batch, which asks whether the collector holds what it `acknowledged`.
+    pub fn question(acknowledged: Origin) -> Self {
+        Self::loaded(Load { batches: Vec::new(), is_open: false, question: Some(acknowledged) })
+    }
+
+    fn loaded(load: Load) -> Self {
+        Self { load: Arc::new(watch::Sender::new(load)) }
     }
 
     /// Adds a batch, which leaves at once.
@@ -56,18 +67,21 @@ impl Shipment {
 
     /// What one try sends: all that is in it, and what is added until it is closed.
     pub(crate) fn requests(&self) -> impl Stream<Item = IngestRequest> + Send + use<> {
-        stream::unfold((self.load.subscribe(), 0), |(mut load, sent)| async move {
+        let question = self.load.borrow().question.clone();
+        let question =
+            question.map(|acknowledged| IngestRequest { batch: None, acknowledged: Some(acknowledged) });
+        let batches = stream::unfold((self.load.subscribe(), 0), |(mut load, sent)| async move {
             let loaded = load.wait_for(|load| sent < load.batches.len() || !load.is_open).await;
             let batch = loaded.ok()?.batches.get(sent)?.as_ref().clone();
-            Some((IngestRequest { batch: Some(batch) }, (load, sent + 1)))
-        })
+            Some((IngestRequest { batch: Some(batch), acknowledged: None }, (load, sent + 1)))
+        });
+        stream::iter(question).chain(batches)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, StreamExt};
-    use lapwing::v1::Origin;
+    use futures::FutureExt;
 
     use super::*;
 

@@ -124,7 +124,8 @@ async fn send(connection: &mut Connection, letter: &Letter) -> Result<IngestResp
     let batch = without_number(letter);
     let mut tries = 1;
     loop {
-        let shipment = tokio_stream::once(IngestRequest { batch: Some(batch.clone()) });
+        let shipment =
+            tokio_stream::once(IngestRequest { batch: Some(batch.clone()), ..IngestRequest::default() });
         let mut request = connection.request(shipment);
         request.set_timeout(TRY);
         let status = match connection.ingest.ingest(request).await {

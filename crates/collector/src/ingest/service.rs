@@ -49,6 +49,10 @@ impl ingest_service_server::IngestService for IngestService {
                 let text = format!("a shipment has at most {MAX_BATCHES} batches; end the stream earlier");
                 return Err(Kind::TooLarge.status(text));
             }
+            if let (None, Some(acknowledged)) = (&request.batch, request.acknowledged) {
+                response.durable_sequence = self.door.holds(&caller, acknowledged).await?;
+                continue;
+            }
             let batch = request.batch.ok_or_else(|| Kind::InvalidArgument.status("batch: it is not set"))?;
             let taken = self.door.take(&caller, batch).await?;
             response.durable_sequence = response.durable_sequence.max(taken.durable);

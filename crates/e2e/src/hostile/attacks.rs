@@ -113,7 +113,7 @@ fn name(code: Code) -> &'static str {
 
 /// Sends one batch in a call of its own.
 async fn send(client: &mut IngestServiceClient<Client>, batch: Batch) -> Code {
-    let request = tokio_stream::once(IngestRequest { batch: Some(batch) });
+    let request = tokio_stream::once(IngestRequest { batch: Some(batch), ..IngestRequest::default() });
     match client.ingest(request).await {
         Ok(_) => Code::Ok,
         Err(status) => status.code(),

@@ -154,5 +154,5 @@ impl GoodAgent {
 }
 
 fn request(batch: Batch) -> IngestRequest {
-    IngestRequest { batch: Some(batch) }
+    IngestRequest { batch: Some(batch), ..IngestRequest::default() }
 }

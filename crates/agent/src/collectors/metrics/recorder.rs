@@ -13,11 +13,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::Context;
 use lapwing::columns::MetricColumns;
-use lapwing_delivery::{CRASHED, DAMAGED, FULL, Held};
+use lapwing_delivery::{CRASHED, DAMAGED, FULL, Held, RESTORED};
 use lapwing_spool::{Log, SpoolError};
 use tokio::sync::{Mutex, Notify, mpsc::Receiver, mpsc::Sender, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,10 +27,15 @@ use self::{
     points::{decode, encode},
     tally::Tally,
 };
-use crate::{counters::Counters, input::Input};
+use crate::{
+    counters::{Counters, Part},
+    input::Input,
+};
 
 /// Bytes read from the spool at a time.
 const READ_BYTES: usize = 256 << 10;
+/// Pause before the spool is read again after it could not be.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The spool of metrics, and word of what is appended.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub struct Recording {
     opened_observed: u64,
     /// Points that were observed and are in no record of the spool, as it was opened: those that are not held either are lost.
     unrecorded: Range<u64>,
+    /// Records before this one were acknowledged to this process, and given up.
+    given_up: AtomicU64,
     tally: Tally,
     /// Held over an append, and while records are moved to other indexes.
     appending: Mutex<()>,
@@ -72,6 +80,7 @@ impl Recording {
             observed: AtomicU64::new(opened_observed),
             opened_observed,
             unrecorded: recorded..opened_observed,
+            given_up: AtomicU64::new(0),
             tally,
             appending: Mutex::default(),
             appended: Notify::new(),
@@ -90,17 +99,20 @@ pub async fn record(mut points: Receiver<MetricColumns>, recording: Arc<Recordin
     let mut dropped = 0;
     while let Some(columns) = points.recv().await {
         let rows = columns.time.rows() as u64;
-        if spool.stats().memory_records > 0 {
-            recording.flush().await;
-        }
+        let flushed = if spool.stats().memory_records > 0 { spool.flush().await.map(drop) } else { Ok(()) };
+
         let appending = recording.appending.lock().await;
         let first = recording.observed.fetch_add(rows, Ordering::Relaxed);
-        complain("note how many points there are", recording.tally.set(first + rows));
-        match spool.append(encode(first, columns)).await {
-            Ok(_) => counters.points_read.add(rows),
-            Err(error) => complain("append", Err::<(), _>(error)),
-        }
+        let noted = recording.tally.set(first + rows);
+        let appended = spool.append(encode(first, columns)).await;
         drop(appending);
+        if appended.is_ok() {
+            counters.points_read.add(rows);
+        }
+
+        let problem = flushed.err().or(appended.err()).map(|error| error.to_string());
+        let problem = problem.or(noted.err().map(|error| format!("the tally of points: {error}")));
+        report(&counters, Part::Recording, problem);
         let stats = spool.stats();
         counters.records_dropped.add(stats.dropped_records.saturating_sub(dropped));
         dropped = stats.dropped_records;
@@ -142,23 +154,50 @@ pub async fn carry_over(recording: &Recording, held: &Held) -> Result<(), SpoolE
     Ok(())
 }
 
+/// Has health say what is wrong with a part, or that nothing is; the log hears of it when it is news.
+fn report(counters: &Counters, part: Part, problem: Option<String>) {
+    match problem {
+        Some(problem) => {
+            if counters.set_trouble_of(part, format!("metrics: {problem}")) {
+                tracing::error!("metrics: {problem}");
+            }
+        }
+        None => {
+            if counters.clear_trouble(part) {
+                tracing::info!("metrics: the spool works again");
+            }
+        }
+    }
+}
+
 fn complain<T>(action: &str, result: Result<T, impl std::fmt::Display>) {
     if let Err(error) = result {
         tracing::error!("metrics: {action}: {error}");
     }
 }
 
-/// Hands records on to the pipeline, from the first one that the collector does not `hold`, until `stop`.
+/// Hands records on to the pipeline, from the first one that the collector does not `hold`, until `stop`; none when the spool could not be
+/// brought in line with it.
 pub async fn replay(
     recording: Arc<Recording>,
-    mut held: Held,
+    carried: Result<Held, SpoolError>,
     out: Sender<Vec<Input>>,
     counters: Arc<Counters>,
     stop: CancellationToken,
 ) {
-    let Recording { spool, appended, unrecorded, .. } = &*recording;
+    let mut held = match carried {
+        Ok(held) => held,
+        Err(error) => {
+            let problem = format!("{error}; metrics are not shipped until the agent is restarted");
+            report(&counters, Part::Replaying, Some(problem));
+            return stop.cancelled().await;
+        }
+    };
+    let Recording { spool, appended, unrecorded, given_up, .. } = &*recording;
     let mut next = held.next;
     let mut damaged = false;
+    // The collector acknowledged more, and was restored from an older copy: what is missing at first was given up by then.
+    let mut restored = next < given_up.load(Ordering::Relaxed);
     loop {
         let records = tokio::select! {
             records = spool.read(next, READ_BYTES) => records,
@@ -166,6 +205,7 @@ pub async fn replay(
         };
         let records = match records {
             Ok(records) if records.is_empty() => {
+                report(&counters, Part::Replaying, None);
                 tokio::select! { () = appended.notified() => continue, () = stop.cancelled() => return }
             }
             Ok(records) => records,
@@ -175,10 +215,13 @@ pub async fn replay(
                 continue;
             }
             Err(error) => {
-                tracing::error!("metrics: {error}; not shipping metrics until the next start");
-                return stop.cancelled().await;
+                let problem =
+                    format!("{error}; what is in the spool waits, and is read again in a few seconds");
+                report(&counters, Part::Replaying, Some(problem));
+                tokio::select! { () = tokio::time::sleep(AGAIN) => continue, () = stop.cancelled() => return }
             }
         };
+        report(&counters, Part::Replaying, None);
         for record in records {
             next = record.index + 1;
             let Some(points) = decode(&record.payload) else {
@@ -188,6 +231,7 @@ pub async fn replay(
             };
             let cause = match std::mem::take(&mut damaged) {
                 true => DAMAGED,
+                false if std::mem::take(&mut restored) => RESTORED,
                 false if !unrecorded.is_empty() && points.first == unrecorded.end => CRASHED,
                 false => FULL,
             };
@@ -206,6 +250,7 @@ pub async fn replay(
 pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>) {
     while durable.changed().await.is_ok() {
         let next = *durable.borrow_and_update();
+        recording.given_up.fetch_max(next, Ordering::Relaxed);
         complain("trim", recording.spool.trim(next.saturating_sub(1)).await);
     }
 }
@@ -213,6 +258,10 @@ pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>) 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use lapwing::{
+        columns::{Attributes, Column},
+        v1::MetricKind,
+    };
     use lapwing_spool::{Options, sim::SimDisk};
 
     use super::*;
@@ -259,5 +308,75 @@ mod tests {
         recording.spool.append("new".into()).await.unwrap();
         carry_over(&recording, &wants(2)).await.unwrap();
         assert_eq!(payloads(&recording, 1).await, [(2, "new".into())]);
+    }
+
+    fn a_point(time: u64) -> MetricColumns {
+        MetricColumns {
+            time: Column::constant(1, time),
+            start_time: Column::constant(1, 0),
+            name: Column::constant(1, "x".into()),
+            unit: Column::constant(1, "1".into()),
+            kind: Column::constant(1, MetricKind::Gauge as u8),
+            attributes: Column::constant(1, Attributes::default()),
+            value: Column::constant(1, 1.0),
+            histogram: Column::constant(1, None),
+        }
+    }
+
+    /// Replays from what the collector holds, and gives the first position that is handed on.
+    async fn first_position(recording: &Arc<Recording>, held: Held, counters: &Arc<Counters>) -> Held {
+        let (out, mut inputs) = tokio::sync::mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let replaying =
+            tokio::spawn(replay(Arc::clone(recording), Ok(held), out, Arc::clone(counters), stop.clone()));
+        let input = inputs.recv().await.unwrap().remove(0);
+        stop.cancel();
+        replaying.await.unwrap();
+        match input {
+            Input::Metrics { position, .. } => Held::new(&[position]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn points_that_a_restored_collector_lost_and_the_agent_gave_up_are_counted_by_that_cause() {
+        let recording = Arc::new(recording(&SimDisk::default()).await);
+        let counters = Arc::new(Counters::default());
+        for time in 0..6 {
+            recording.spool.append(encode(time, a_point(time))).await.unwrap();
+        }
+        let (durable, trimmed) = watch::channel(0);
+        let trimming = tokio::spawn(trim(Arc::clone(&recording), trimmed));
+        durable.send_replace(5);
+        drop(durable);
+        trimming.await.unwrap();
+
+        // It held the first two records when it was copied.
+        let mut held = Held::at(1);
+        for point in 0..2 {
+            held.take(point + 2, &(point..point + 1), FULL);
+        }
+        let first = first_position(&recording, held, &counters).await;
+        assert_eq!(first.position().events_dropped.get(RESTORED), Some(&2), "{first:?}");
+        assert_eq!((first.points(), counters.points_dropped.get()), (5, 2));
+    }
+
+    #[tokio::test]
+    async fn a_spool_that_is_broken_is_reported_by_health_until_it_works() {
+        let disk = SimDisk::default();
+        let recording = Arc::new(recording(&disk).await);
+        let counters = Arc::new(Counters::default());
+        counters.set_shipping();
+        let (points, observed) = tokio::sync::mpsc::channel(1);
+        let recorder = tokio::spawn(record(observed, Arc::clone(&recording), Arc::clone(&counters)));
+        points.send(a_point(1)).await.unwrap();
+        disk.fail_next_sync();
+        // What waits is made durable with the next points.
+        points.send(a_point(2)).await.unwrap();
+        points.send(a_point(3)).await.unwrap();
+        drop(points);
+        recorder.await.unwrap();
+        let told = counters.health().unwrap_err();
+        assert!(told.contains("metrics: spool sim is poisoned") && told.contains("restart"), "{told}");
     }
 }

@@ -99,7 +99,8 @@ async fn type_lines(channel: Link, n: u64, lines: u64) -> Result<Duration> {
     };
     let mut client = IngestServiceClient::new(channel);
     loop {
-        let request = tokio_stream::once(IngestRequest { batch: Some(batch.clone()) });
+        let request =
+            tokio_stream::once(IngestRequest { batch: Some(batch.clone()), ..IngestRequest::default() });
         match client.ingest(request).await {
             Ok(_) => return Ok(started.elapsed()),
             Err(status) if started.elapsed() > ALL_IN * 4 => return Err(status.into()),
