@@ -9,6 +9,7 @@ mod metrics;
 mod network;
 mod poison;
 mod resources;
+mod restore;
 mod sources;
 mod time;
 
@@ -67,7 +68,7 @@ impl Scenario {
 }
 
 /// How many of them need neither the rights of root nor a tool: fewer that ran mean that something is wrong with the machine or the run.
-pub const LEAST: usize = 30;
+pub const LEAST: usize = 34;
 
 /// All of them, in the order of the table.
 pub fn all() -> impl Iterator<Item = Scenario> {
@@ -83,6 +84,7 @@ pub fn all() -> impl Iterator<Item = Scenario> {
         files::ALL,
         time::ALL,
         poison::ALL,
+        restore::ALL,
     ];
     groups.into_iter().flatten().copied()
 }
