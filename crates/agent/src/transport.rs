@@ -4,7 +4,7 @@
 //! retry ─► timeout ─► one Ingest call
 //! ```
 //! How much is under way is bounded in one place, the pipeline: a second bound here, outside of the retry, would let batches that
-//! are tried again keep out the one that they wait for (docs/adr/0007). So whatever is under way waits for nothing but its own pause.
+//! are tried again keep out the one that they wait for (docs/adr/0008). So whatever is under way waits for nothing but its own pause.
 //!
 //! A retry sends the same bytes again. How long it waits is jittered and doubles up to five seconds; a collector that asks for a
 //! delay gets it. A refusal that would come again (`lapwing::status`) is handed back.
