@@ -1,64 +1,61 @@
 //! Serving HTTP/1.1 and HTTP/2 on one port, with or without TLS.
 //!
-//! A handshake runs on a task of its own and has five seconds, and only so many are computed at a time: a crowd that comes at once gets
-//! through one after another. No peer can hold up the accept loop, and no error of one
-//! connection ends the server. The peer's [`Peer`] is in the extensions of each request.
+//! No peer can hold up the accept loop or another peer, and no error of one connection ends the server:
+//!
+//! - Every stage of a connection has a clock: the first bytes 5 s, a handshake 5 s more, the first request of somebody who is known 10 s.
+//! - Connections of peers that have not shown who they are have bounds by address and together ([`strangers`]); those of one name, too
+//!   ([`known`]).
+//! - Frames that carry nothing are read at a pace, and a peer that does not read is let go after 30 s ([`paced`]).
+//! - What peers cause to be logged is one line for each address in ten seconds, with a count.
+//!
+//! The peer's [`Peer`] is in the extensions of each request. Whoever learns from a request who is at the other end says so by
+//! [`Link::is_of`]; until then the connection is a stranger's.
+
+mod connection;
+mod handshake;
+mod known;
+mod link;
+mod paced;
+mod strangers;
 
 use std::{
-    io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use axum::{Extension, Router};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto::Builder,
-        graceful::{GracefulShutdown, Watcher},
-    },
-    service::TowerToHyperService,
-};
+use axum::Router;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::timeout,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+pub use self::link::Link;
+use self::{handshake::Handshakes, known::Known, strangers::Strangers};
 use crate::{
-    identity::Certificate,
+    identity::{Certificate, Identity, Role},
     renewed::Renewed,
+    said::Said,
     tls::{ServerSide, seen_by_server},
 };
 
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes that are computed at a time. A thousand together get so little of the processor each that none is done before its
-/// time is up; then all come again, and none ever is.
-const HANDSHAKES: usize = 32;
-/// How long one of them counts as computing: a peer that is far away, or dawdles, holds up no other for longer.
-const HEAD_START: Duration = Duration::from_millis(250);
-const HEADERS: Duration = Duration::from_secs(10);
 /// Most connections of one listener at a time.
 const MAX_CONNECTIONS: usize = 4096;
-/// Most streams of one HTTP/2 connection at a time.
-const MAX_STREAMS: u32 = 64;
+/// Most of a name, unless more is known about it: a quarter of all.
+pub const OF_A_NAME: usize = MAX_CONNECTIONS / 4;
+/// Most of an agent. It has one, and a few that are dead without anybody's knowing when its network comes and goes.
+pub const OF_AN_AGENT: usize = 4;
 /// Most bytes of a stream that nobody has read yet. With a quarter of it agents that have one batch under way fell far behind those that
 /// have four.
 const WINDOW: u32 = 256 << 10;
 /// With more connections than this each new one has less: the unread bytes of a thousand must fit into memory.
 const WIDE: usize = 64;
 const NARROW_WINDOW: u32 = 32 << 10;
-/// Windows of a connection: the four shipments of an agent that are not read do not hold up what is.
-const WINDOWS: u32 = 5;
-/// A frame is handed on as a whole, and makes room in the window for another.
-const MAX_FRAME_BYTES: u32 = 32 << 10;
-const MAX_HEADER_BYTES: u32 = 16 << 10;
-const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How often connections that are too many are closed.
+const TRIM: Duration = Duration::from_millis(250);
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -69,8 +66,8 @@ pub struct Peer {
     pub certificate: Option<Certificate>,
     /// The connection came in on a loopback address without TLS, where whoever is on this machine is let in.
     pub local: bool,
-    /// One permit, for what the connection's requests do one at a time.
-    pub turn: Arc<Semaphore>,
+    /// The connection.
+    pub link: Link,
 }
 
 /// What a listener speaks.
@@ -80,66 +77,6 @@ pub struct Transport {
     pub tls: Option<Arc<Renewed<ServerSide>>>,
     /// Whether a peer counts as [`Peer::local`] on a loopback address without TLS.
     pub open_to_local: bool,
-}
-
-/// Serves until `stop`, then lets requests under way finish for up to `grace`.
-pub async fn serve(
-    listener: TcpListener,
-    transport: Transport,
-    router: Router,
-    stop: CancellationToken,
-    grace: Duration,
-) {
-    let graceful = Arc::new(GracefulShutdown::new());
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    let local = transport.open_to_local
-        && transport.tls.is_none()
-        && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, or a peer that is gone already: neither may end the server, nor spin it.
-                tracing::warn!("accept: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            tracing::warn!(%address, "refused: {MAX_CONNECTIONS} connections are open");
-            continue;
-        };
-        let open = MAX_CONNECTIONS - room.available_permits();
-        let acceptor = transport.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.current().config)));
-        let (router, watcher) = (router.clone(), graceful.watcher());
-        let handshakes = Arc::clone(&handshakes);
-        tokio::spawn(async move {
-            let _permit = permit;
-            let _ = stream.set_nodelay(true);
-            let window = if open <= WIDE { WINDOW } else { NARROW_WINDOW };
-            let peer = |certificate| Peer { address, certificate, local, turn: Arc::new(Semaphore::new(1)) };
-            let Some(acceptor) = acceptor else {
-                return connection(stream, router, peer(None), window, watcher).await;
-            };
-            match handshake(&acceptor, stream, &handshakes).await {
-                Ok((stream, certificate)) => {
-                    connection(stream, router, peer(certificate), window, watcher).await
-                }
-                Err(error) => tracing::warn!(%address, "TLS handshake failed: {}", seen_by_server(&error)),
-            }
-        });
-    }
-    drop(listener);
-    if let Some(graceful) = Arc::into_inner(graceful)
-        && timeout(grace, graceful.shutdown()).await.is_err()
-    {
-        tracing::warn!("some connections did not finish within {grace:?}");
-    }
 }
 
 /// Whose address it is, as far as addresses tell: of IPv6 the network of 64 bits.
@@ -153,53 +90,143 @@ pub fn customer(address: IpAddr) -> IpAddr {
     }
 }
 
-async fn handshake(
-    acceptor: &TlsAcceptor,
-    stream: TcpStream,
-    handshakes: &Semaphore,
-) -> io::Result<(tokio_rustls::server::TlsStream<TcpStream>, Option<Certificate>)> {
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "not finished within 5 s");
-    // Whoever says nothing holds up nobody.
-    timeout(HANDSHAKE, stream.readable()).await.map_err(late)??;
-    let computing = handshakes.acquire().await;
-    let mut accepted = pin!(timeout(HANDSHAKE, acceptor.accept(stream)));
-    let accepted = match timeout(HEAD_START, &mut accepted).await {
-        Ok(accepted) => accepted,
-        Err(_) => {
-            drop(computing);
-            accepted.await
-        }
-    };
-    let stream = accepted.map_err(late)??;
-    let certificate =
-        stream.get_ref().1.peer_certificates().and_then(|chain| Certificate::read(chain.first()?));
-    Ok((stream, certificate))
+/// Most connections of somebody with this identity.
+pub fn most_connections(identity: &Identity) -> usize {
+    match identity.role {
+        Role::Agent => OF_AN_AGENT,
+        Role::User => OF_A_NAME,
+    }
 }
 
-async fn connection<S>(stream: S, router: Router, peer: Peer, window: u32, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES as usize);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(WINDOWS * window)
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE);
-    let address = peer.address;
-    let service = TowerToHyperService::new(router.layer(Extension(peer)));
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(served.into_owned()).await {
-        tracing::debug!(%address, "connection ended: {error}");
+/// Serves until `stop`, then lets requests under way finish for up to `grace`.
+pub async fn serve(
+    listener: TcpListener,
+    transport: Transport,
+    router: Router,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let local = transport.open_to_local
+        && transport.tls.is_none()
+        && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let server = Server::new(transport.tls, local, router, stop.clone());
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut trim = interval(TRIM);
+    trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut number = 0;
+
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = trim.tick() => {
+                server.strangers.trim();
+                continue;
+            }
+            () = stop.cancelled() => break,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a peer that is gone already: neither may end the server, nor spin it.
+                if let Some(left_out) = server.full.again(&"accept") {
+                    tracing::warn!("accept: {error}{left_out}");
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            if let Some(left_out) = server.full.again(&"connections") {
+                tracing::warn!(%address, "refused: {MAX_CONNECTIONS} connections are open{left_out}");
+            }
+            continue;
+        };
+        number += 1;
+        let window = if room.available_permits() + WIDE >= MAX_CONNECTIONS { WINDOW } else { NARROW_WINDOW };
+        connections.spawn(Arc::clone(&server).connection(stream, address, number, window, permit));
+    }
+
+    drop(listener);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(grace, all_ended).await.is_err() {
+        tracing::warn!("some connections did not finish within {grace:?}");
+    }
+}
+
+/// What the connections of a listener share.
+#[derive(Debug)]
+struct Server {
+    local: bool,
+    router: Router,
+    stop: CancellationToken,
+    handshakes: Option<Handshakes>,
+    strangers: Arc<Strangers>,
+    known: Arc<Known>,
+    /// Lines about the peers of an address.
+    said: Said<IpAddr>,
+    /// Lines about connections that can't be had.
+    full: Said<&'static str>,
+}
+
+impl Server {
+    fn new(
+        tls: Option<Arc<Renewed<ServerSide>>>,
+        local: bool,
+        router: Router,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let strangers = Arc::new(Strangers::default());
+        let handshakes = tls.map(|tls| Handshakes::new(tls, Arc::clone(&strangers)));
+        let known = Arc::default();
+        Arc::new(Self {
+            local,
+            router,
+            stop,
+            handshakes,
+            strangers,
+            known,
+            said: Said::default(),
+            full: Said::default(),
+        })
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        number: u64,
+        window: u32,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let link = Link::new(number, &self.known, CancellationToken::new());
+        let customer = customer(address.ip());
+        let peer = Peer { address, certificate: None, local: self.local, link: link.clone() };
+        let (router, closing) = (self.router.clone(), self.stop.clone());
+        let Some(handshakes) = &self.handshakes else {
+            link.is_stranger(&self.strangers, customer);
+            return connection::serve(stream, router, peer, window, closing).await;
+        };
+
+        let shaken = tokio::select! {
+            shaken = handshakes.run(stream, customer, &link) => shaken,
+            () = closing.cancelled() => return,
+        };
+        let (stream, certificate) = match shaken {
+            Ok(shaken) => shaken,
+            Err(error) => {
+                if let Some(left_out) = self.said.again(&customer) {
+                    tracing::warn!(%address, "TLS handshake failed: {}{left_out}", seen_by_server(&error));
+                }
+                return;
+            }
+        };
+        match certificate.as_ref().and_then(|certificate| certificate.identity.as_ref().ok()) {
+            Some(identity) => link.count(&identity.uri(), most_connections(identity)),
+            None => link.is_stranger(&self.strangers, customer),
+        }
+        connection::serve(stream, router, Peer { certificate, ..peer }, window, closing).await;
     }
 }
