@@ -4,6 +4,7 @@
 //! - They are flushed when they are many or old. While a flush is under way its rows are still read from memory; when it is
 //!   committed they leave memory in the same moment as the view's snapshot of the store moves on. So a [`View`] holds each
 //!   row exactly once.
+//! - Nothing is kept for a tail: it remembers up to which row it has read ([`Tables::after`]), and what left memory before that is told as missed.
 //! - When the store is slower than the rows come, `append` waits: the pressure goes back to the agents.
 
 use std::{
@@ -13,12 +14,10 @@ use std::{
 };
 
 use arrow::record_batch::RecordBatch;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::{Flush, LakeSnapshot, Store, StoreError, Table};
 
-/// Batches that a slow tail may be behind before it skips some.
-const TAIL_BACKLOG: usize = 256;
 /// Longest pause between two tries of a flush.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -48,15 +47,13 @@ pub struct View {
     pub lake: LakeSnapshot,
 }
 
-/// Rows that have just come.
+/// Rows of a table behind a position in it.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// Their table.
-    pub table: Table,
     /// The rows.
     pub rows: RecordBatch,
-    /// How many rows of their table came before them: a tail that missed some can tell how many.
-    pub before: u64,
+    /// The position of the first of them: how many rows of the table came before it.
+    pub position: u64,
 }
 
 /// Figures.
@@ -80,7 +77,8 @@ pub struct Tables {
     room: Notify,
     /// Journal position that the store has committed.
     committed: watch::Sender<u64>,
-    arrivals: broadcast::Sender<Arrival>,
+    /// Journal position up to which rows are visible.
+    visible: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -121,7 +119,7 @@ impl Tables {
             changed: Notify::new(),
             room: Notify::new(),
             committed: watch::Sender::new(through),
-            arrivals: broadcast::Sender::new(TAIL_BACKLOG),
+            visible: watch::Sender::new(through),
         }))
     }
 
@@ -134,32 +132,27 @@ impl Tables {
             }
             room.await;
         }
-        let (full, before) = {
+        let has_rows = rows.is_some();
+        let full = {
             let mut state = self.state();
             if index <= state.through {
                 // A replay brought it again: it is here, or in the store.
                 return;
             }
             state.through = index;
-            let mut before = 0;
-            if let Some((table, batch)) = &rows {
-                let arrived = &mut state.arrived[*table as usize];
-                before = *arrived;
-                *arrived += batch.num_rows() as u64;
-            }
-            if let Some((table, batch)) = rows.clone().filter(|(_, batch)| batch.num_rows() > 0) {
+            if let Some((table, batch)) = rows.filter(|(_, batch)| batch.num_rows() > 0) {
+                state.arrived[table as usize] += batch.num_rows() as u64;
                 state.fresh_bytes += batch.get_array_memory_size();
                 state.oldest.get_or_insert_with(Instant::now);
                 state.fresh.push((table, batch));
             }
-            (state.fresh_bytes >= self.options.flush_bytes || state.fresh.len() == 1, before)
+            state.fresh_bytes >= self.options.flush_bytes || state.fresh.len() == 1
         };
         if full {
             self.changed.notify_one();
         }
-        if let Some((table, rows)) = rows {
-            // Without a tail nobody listens: that is no error.
-            let _ = self.arrivals.send(Arrival { table, rows, before });
+        if has_rows {
+            self.visible.send_replace(index);
         }
     }
 
@@ -170,9 +163,33 @@ impl Tables {
         View { memory, lake: state.lake.clone() }
     }
 
-    /// Rows that arrive from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arrival> {
-        self.arrivals.subscribe()
+    /// The journal position up to which rows are visible, and its changes.
+    pub fn visible(&self) -> watch::Receiver<u64> {
+        self.visible.subscribe()
+    }
+
+    /// How many rows of `table` have come so far: the position of the next one.
+    pub fn position(&self, table: Table) -> u64 {
+        self.state().arrived[table as usize]
+    }
+
+    /// The first rows of `table` from `position` on that are in memory, of one batch; `None` when none came after it. Their own position is
+    /// a later one when rows in between have left memory.
+    pub fn after(&self, table: Table, position: u64) -> Option<Arrival> {
+        let state = self.state();
+        let in_memory = || state.flushing.iter().chain(&state.fresh).filter(|(of, _)| *of == table);
+        let rows: u64 = in_memory().map(|(_, batch)| batch.num_rows() as u64).sum();
+        let mut first = state.arrived[table as usize].saturating_sub(rows);
+        for (_, batch) in in_memory() {
+            let end = first + batch.num_rows() as u64;
+            if end > position {
+                let read = position.saturating_sub(first) as usize;
+                let rows = batch.slice(read, batch.num_rows() - read);
+                return Some(Arrival { rows, position: first + read as u64 });
+            }
+            first = end;
+        }
+        None
     }
 
     /// The journal position that the store has committed, and its changes.

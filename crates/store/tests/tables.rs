@@ -171,15 +171,38 @@ async fn appends_wait_for_room_and_closing_frees_them() {
 async fn a_tail_sees_what_arrives_and_learns_what_it_missed() {
     let tables = Tables::open(Arc::new(Fake::default()), TablesOptions::default()).await.unwrap();
     append(&tables, 1).await;
-    let mut tail = tables.subscribe();
+    let position = tables.position(Table::Logs);
+    let mut visible = tables.visible();
+    assert!(tables.after(Table::Logs, position).is_none());
+
     append(&tables, 2).await;
-    let seen = tail.recv().await.unwrap();
-    assert_eq!((seen.rows.num_rows(), seen.before), (1, 1));
+    within(visible.changed()).await.unwrap();
+    let seen = tables.after(Table::Logs, position).unwrap();
+    assert_eq!((seen.rows.num_rows(), seen.position), (1, 1));
+
+    // What was flushed meanwhile is not kept for it.
+    let flushing = tokio::spawn({
+        let tables = Arc::clone(&tables);
+        async move { tables.run().await }
+    });
     for index in 3..1000 {
         append(&tables, index).await;
     }
-    assert!(matches!(tail.recv().await, Err(tokio::sync::broadcast::error::RecvError::Lagged(_))));
-    assert!(tail.recv().await.unwrap().before > 2, "the rows in between are counted");
+    tables.close();
+    within(flushing).await.unwrap();
+    assert!(tables.after(Table::Logs, 2).is_none());
+    append(&tables, 1000).await;
+    assert_eq!(tables.after(Table::Logs, 2).unwrap().position, 999, "the rows in between are counted");
+}
+
+#[tokio::test]
+async fn a_tail_goes_on_in_the_middle_of_a_batch() {
+    let tables = Tables::open(Arc::new(Fake::default()), TablesOptions::default()).await.unwrap();
+    let rows = batch(&logs(&[&b"x"[..]; 7], Attributes::default()), 1);
+    tables.append(1, Some(rows)).await;
+    let rest = tables.after(Table::Logs, 5).unwrap();
+    assert_eq!((rest.rows.num_rows(), rest.position), (2, 5));
+    assert!(tables.after(Table::Metrics, 0).is_none(), "each table has positions of its own");
 }
 
 #[test]
