@@ -283,6 +283,10 @@ impl Caller {
 /// # Errors
 /// As [`Access::caller`].
 pub fn of_request<T>(access: &Access, request: &tonic::Request<T>) -> Result<Caller, Status> {
+    // The gate has settled it.
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        return Ok(caller.clone());
+    }
     let headers = request.metadata().clone().into_headers();
     access.caller(request.extensions().get::<Peer>(), &headers)
 }

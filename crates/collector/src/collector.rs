@@ -33,6 +33,7 @@ use crate::{
     agents::Agents,
     config::{Auth, Backend, CollectorConfig, GRACE},
     counters::Counters,
+    gate::{self, Gate},
     health::Health,
     http,
     ingest::{Door, DoorOptions, IngestService, Intake, about},
@@ -40,6 +41,7 @@ use crate::{
     local::{self, Hosts},
     processor::Processor,
     query::QueryService,
+    share::Shares,
 };
 
 /// Bytes read from the journal at a time while it is replayed.
@@ -87,6 +89,8 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let engine = Engine::new(Arc::clone(&tables), config.queries.clone())?;
     let engine = Arc::new(engine.with_ledger(Arc::new(Books(agents))));
     let access = Access::new(config.auth.clone(), revoked);
+    let shares = Shares::new(config.budget);
+    let gate = Gate::new(access.clone(), Arc::clone(&shares));
     let health = Health::new(journal.clone(), Arc::clone(&tables), tls);
     let api = http::Api {
         engine: Arc::clone(&engine),
@@ -101,7 +105,8 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let (reporter, health_service) = tonic_health::server::health_reporter();
     reporter.set_serving::<QueryServiceServer<QueryService>>().await;
     let reporting = tokio::spawn(health.report::<IngestServiceServer<IngestService>>(reporter));
-    let router = grpc(ingest, query, health_service)?.merge(local::closed_to_pages(http::router(api)));
+    let services = grpc(ingest, query, health_service, &shares, config.limits.max_message_bytes)?;
+    let router = behind(gate, services, local::closed_to_pages(http::router(api)));
     let trimming =
         tokio::spawn(trim(Arc::clone(&door), journal, segment_bytes(&config), Arc::clone(&tables)));
     tracing::info!("collector is ready");
@@ -270,24 +275,34 @@ async fn replay_rows(index: u64, batch: lapwing::v1::Batch, processor: &Processo
     Ok(rows)
 }
 
-/// Services, health, reflection, and gRPC-web over them.
+/// Services, health and reflection. Whatever they take is bounded by the intake before them.
 fn grpc(
     ingest: IngestService,
     query: QueryService,
     health: HealthServer<impl tonic_health::pb::health_server::Health>,
+    shares: &Arc<Shares>,
+    largest_batch: usize,
 ) -> Result<Router> {
-    let limit = Limits::default().max_message_bytes;
-    let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(limit);
-    let ingest = Intake::new(ingest, limit);
+    let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(largest_batch);
     let query = QueryServiceServer::new(query);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
+
     let mut routes = Routes::builder();
-    routes.add_service(ingest).add_service(query).add_service(health).add_service(reflection);
-    let router = routes.routes().into_axum_router().reset_fallback();
-    Ok(router.layer(GrpcWebLayer::new()))
+    routes
+        .add_service(Intake::new(ingest, Arc::clone(shares), largest_batch))
+        .add_service(Intake::new(query, Arc::clone(shares), largest_batch))
+        .add_service(Intake::new(health, Arc::clone(shares), largest_batch))
+        .add_service(Intake::new(reflection, Arc::clone(shares), largest_batch));
+    Ok(routes.routes().into_axum_router().reset_fallback())
+}
+
+/// Everything that is served, behind the gate; gRPC-web is undone before it.
+fn behind(gate: Gate, grpc: Router, http: Router) -> Router {
+    let check = || axum::middleware::from_fn_with_state(gate.clone(), gate::check);
+    grpc.layer(check()).layer(GrpcWebLayer::new()).merge(http.layer(check()))
 }
 
 async fn serve_until(

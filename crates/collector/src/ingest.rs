@@ -3,6 +3,7 @@
 
 mod door;
 mod intake;
+mod room;
 mod service;
 
 pub use self::{

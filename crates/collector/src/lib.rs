@@ -1,6 +1,6 @@
 //! The collector: from the wire to the answer.
 //!
-//! In the order of a batch's way: [`access`] says who it comes from, [`ingest`] checks, numbers and journals it, the
+//! In the order of a batch's way: [`access`] says who it comes from, [`gate`] lets it pass with its caller's [`share`], [`ingest`] checks, numbers and journals it, the
 //! [`processor`] turns it into rows, the tables of `lapwing_store` show and keep these, [`query`] and [`http`] answer.
 //!
 //! - A batch is acknowledged when its record is on the journal's disk, and not before.
@@ -11,6 +11,7 @@
 pub mod collector;
 
 pub mod access;
+pub mod gate;
 
 pub mod ingest;
 

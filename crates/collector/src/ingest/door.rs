@@ -27,7 +27,6 @@ use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock, Semaphore, Sema
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::intake;
 use crate::{
     access::{Caller, Who},
     agents::{Agents, Entry},
@@ -39,8 +38,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a caller is asked to stay away.
 const DELAY: Duration = Duration::from_millis(500);
-/// Most bytes of batches that came before their turn. What is left is for those that they wait for.
-const EARLY: usize = intake::BUDGET / 4 * 3;
+/// Most bytes of batches that came before their turn. What is left of the room for messages is for those that they wait for.
+const EARLY: usize = 9 << 20;
 /// Unit of it.
 const UNIT: usize = 1 << 10;
 /// Most shipments of one agent at a time ...
