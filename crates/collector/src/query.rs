@@ -2,6 +2,7 @@
 
 mod filter;
 mod found;
+mod passing;
 mod service;
 mod sql;
 mod tail;

@@ -1,8 +1,8 @@
-//! A filter of log records, in two forms: a condition in SQL for what is stored, a check for what arrives.
+//! A filter of log records as a condition in SQL, for what is stored; [`super::passing`] has it for what arrives.
 
 use std::fmt::Write;
 
-use lapwing::v1::{FoundLog, LogFilter, log_record::Content};
+use lapwing::v1::LogFilter;
 
 /// `filter` and the time bounds as a SQL condition.
 pub(super) fn condition(filter: &LogFilter, start: u64, end: u64) -> String {
@@ -49,23 +49,8 @@ fn like(glob: &str) -> String {
     })
 }
 
-/// Whether a record passes.
-pub(super) fn passes(filter: &LogFilter, log: &FoundLog) -> bool {
-    let Some(record) = &log.record else { return false };
-    let body = match &record.content {
-        Some(Content::Body(body)) => body.to_lowercase(),
-        Some(Content::RawBody(body)) => String::from_utf8_lossy(body).to_lowercase(),
-        None => String::new(),
-    };
-    (filter.text.is_empty() || body.contains(&filter.text.to_lowercase()))
-        && (filter.host.is_empty() || filter.host == log.host)
-        && (filter.source.is_empty() || glob_matches(filter.source.as_bytes(), record.source.as_bytes()))
-        && record.severity_number >= filter.min_severity_number
-        && filter.attributes.iter().all(|(key, value)| record.attributes.get(key) == Some(value))
-}
-
 /// Whether `text` matches a glob of `*` (any bytes) and `?` (one character).
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+pub(super) fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t) = (0, 0);
     // Where to go on when a star has to take one byte more.
     let mut star: Option<(usize, usize)> = None;
@@ -98,8 +83,6 @@ fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lapwing::v1::LogRecord;
-
     use super::*;
 
     #[test]
@@ -126,34 +109,5 @@ mod tests {
             LogFilter { text: "It's".to_owned(), source: "100%_*".to_owned(), ..LogFilter::default() };
         let text = condition(&filter, 0, 0);
         assert_eq!(text, "true AND strpos(lower(body), 'it''s') > 0 AND source LIKE '100\\%\\_%'");
-    }
-
-    #[test]
-    fn every_condition_must_hold() {
-        let record = LogRecord {
-            severity_number: 9,
-            source: "/a.log".to_owned(),
-            content: Some(Content::Body("Hello World".to_owned())),
-            attributes: [("k".to_owned(), "v".to_owned())].into(),
-            ..LogRecord::default()
-        };
-        let log = FoundLog { host: "h".to_owned(), record: Some(record) };
-        let good = LogFilter {
-            text: "world".to_owned(),
-            host: "h".to_owned(),
-            source: "*.log".to_owned(),
-            min_severity_number: 9,
-            attributes: [("k".to_owned(), "v".to_owned())].into(),
-        };
-        assert!(passes(&good, &log));
-        for bad in [
-            LogFilter { text: "x".to_owned(), ..good.clone() },
-            LogFilter { host: "x".to_owned(), ..good.clone() },
-            LogFilter { source: "x".to_owned(), ..good.clone() },
-            LogFilter { min_severity_number: 10, ..good.clone() },
-            LogFilter { attributes: [("k".to_owned(), "x".to_owned())].into(), ..good.clone() },
-        ] {
-            assert!(!passes(&bad, &log), "{bad:?}");
-        }
     }
 }

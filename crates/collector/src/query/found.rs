@@ -22,21 +22,21 @@ pub(super) fn rows(batch: &RecordBatch) -> Vec<Row> {
 }
 
 /// The columns by their types.
-struct LogTable<'a> {
-    time: &'a arrow::array::TimestampNanosecondArray,
-    observed: &'a arrow::array::TimestampNanosecondArray,
-    host: &'a StringViewArray,
-    source: &'a StringViewArray,
-    severity: &'a arrow::array::Int16Array,
-    severity_text: &'a StringViewArray,
-    body: &'a StringViewArray,
-    raw_body: &'a arrow::array::BinaryViewArray,
-    attributes: &'a MapArray,
-    seq: &'a arrow::array::Int64Array,
+pub(super) struct LogTable<'a> {
+    pub(super) time: &'a arrow::array::TimestampNanosecondArray,
+    pub(super) observed: &'a arrow::array::TimestampNanosecondArray,
+    pub(super) host: &'a StringViewArray,
+    pub(super) source: &'a StringViewArray,
+    pub(super) severity: &'a arrow::array::Int16Array,
+    pub(super) severity_text: &'a StringViewArray,
+    pub(super) body: &'a StringViewArray,
+    pub(super) raw_body: &'a arrow::array::BinaryViewArray,
+    pub(super) attributes: &'a MapArray,
+    pub(super) seq: &'a arrow::array::Int64Array,
 }
 
 impl<'a> LogTable<'a> {
-    fn of(batch: &'a RecordBatch) -> Option<Self> {
+    pub(super) fn of(batch: &'a RecordBatch) -> Option<Self> {
         let column = |name: &str| batch.column_by_name(name);
         Some(Self {
             time: column("time")?.as_primitive_opt::<TimestampNanosecondType>()?,
@@ -52,7 +52,7 @@ impl<'a> LogTable<'a> {
         })
     }
 
-    fn row(&self, row: usize) -> Row {
+    pub(super) fn row(&self, row: usize) -> Row {
         let time = |column: &arrow::array::TimestampNanosecondArray| {
             if column.is_null(row) { 0 } else { u64::try_from(column.value(row)).unwrap_or(0) }
         };

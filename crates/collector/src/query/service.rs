@@ -10,7 +10,8 @@ use lapwing::{
         query_service_server,
     },
 };
-use lapwing_store::{Engine, Tables, engine::QueryError};
+use lapwing_service::serve::Peer;
+use lapwing_store::{Engine, Table, Tables, engine::QueryError};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{filter, found, sql, tail::Tail};
-use crate::access::{self, Access};
+use crate::{
+    access::{self, Access},
+    share::{Permit, Share},
+};
 
 /// Records of a search when the caller names no number.
 const SEARCH_LIMIT: u32 = 100;
@@ -26,8 +30,8 @@ const SEARCH_LIMIT: u32 = 100;
 const MAX_SEARCH: u32 = 10_000;
 /// Most bytes of a search: the other end takes four MiB.
 const MAX_SEARCH_BYTES: usize = 3 << 20;
-/// Messages that a tail may be behind before its batches wait at the tables.
-const TAIL_QUEUE: usize = 8;
+/// Messages that are made for a tail before it has read them.
+const TAIL_QUEUE: usize = 2;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -73,6 +77,17 @@ fn search_response(rows: Vec<found::Row>) -> SearchResponse {
     response
 }
 
+/// One of the caller's tails.
+fn tail_of(share: Option<&Share>) -> Result<Option<Permit>, Status> {
+    let Some(share) = share else { return Ok(None) };
+    let permit = share.try_take(|all| &all.tails, 1);
+    permit.map(Some).ok_or_else(|| {
+        let most = share.most(|all| &all.tails);
+        let text = format!("{} has {most} tails already, or all together too many; end one", share.holder());
+        Kind::Overloaded.status(text)
+    })
+}
+
 fn status(error: &QueryError) -> Status {
     error.kind().status(error.to_string())
 }
@@ -107,10 +122,12 @@ impl query_service_server::QueryService for QueryService {
 
     async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         self.may_query(&request)?;
+        let link = request.extensions().get::<Peer>().map(|peer| peer.link.clone());
+        let share = tail_of(request.extensions().get::<Share>())?;
         let request = request.into_inner();
         let filter = request.filter.unwrap_or_default();
-        // First listen, then look back: nothing falls between the two.
-        let arrivals = self.tables.subscribe();
+        // First note where rows begin that are new, then look back: nothing falls between the two.
+        let (visible, position) = (self.tables.visible(), self.tables.position(Table::Logs));
         let backlog = request.backlog.min(MAX_SEARCH);
         let mut old = match backlog {
             0 => Vec::new(),
@@ -120,7 +137,9 @@ impl query_service_server::QueryService for QueryService {
         old.reverse();
         let backlog = old.into_iter().map(|row| row.log).collect();
         let (sender, receiver) = mpsc::channel(TAIL_QUEUE);
-        tokio::spawn(Tail { arrivals, filter, newest, sender }.run(backlog, self.stop.clone()));
+        let tables = Arc::clone(&self.tables);
+        let tail = Tail { tables, visible, position, filter, newest, sender, link, _share: share };
+        tokio::spawn(tail.run(backlog, self.stop.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }

@@ -1,83 +1,134 @@
 //! Records as they arrive, after some of those that were there.
+//!
+//! Nothing is kept for a tail: it knows up to which row it has read, and reads on from the tables when its caller has room for another
+//! message. So a tail that is not read costs the messages that are under way, however much comes meanwhile; what has left memory by the
+//! time it reads on is counted and told. One that is not read for [`STALL`] ends, and its connection with it: what is under way could not
+//! be taken back otherwise.
+
+use std::{sync::Arc, time::Duration};
 
 use lapwing::v1::{FoundLog, LogFilter, TailResponse};
-use lapwing_store::{Table, tables::Arrival};
+use lapwing_service::serve::Link;
+use lapwing_store::{Table, Tables};
 use prost::Message;
-use tokio::sync::{
-    broadcast::{self, error::RecvError},
-    mpsc,
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{filter, found};
+use super::passing;
+use crate::share::Permit;
 
 /// A message is sent when it has reached this size: the other end takes four MiB.
 const MESSAGE_BYTES: usize = 256 << 10;
+/// Rows that are looked at in one go, on a thread that others need too.
+const ROWS: usize = 4096;
+/// How long a message may wait for its reader.
+const STALL: Duration = Duration::from_secs(30);
 
 /// One caller's tail.
 pub(super) struct Tail {
-    /// Rows that arrive.
-    pub(super) arrivals: broadcast::Receiver<Arrival>,
-    /// Which of them are wanted.
+    pub(super) tables: Arc<Tables>,
+    /// Changes when rows come.
+    pub(super) visible: watch::Receiver<u64>,
+    /// Rows of the table before this one are read.
+    pub(super) position: u64,
+    /// Which rows are wanted.
     pub(super) filter: LogFilter,
     /// `seq` of the newest row of the backlog; later ones are new.
     pub(super) newest: i64,
     /// To the caller.
     pub(super) sender: mpsc::Sender<Result<TailResponse, Status>>,
+    /// The caller's connection.
+    pub(super) link: Option<Link>,
+    /// Of the caller's share of tails.
+    pub(super) _share: Option<Permit>,
 }
 
-/// The caller is gone.
+/// The caller is gone, or does not read.
 struct Gone;
 
 impl Tail {
     /// Sends the backlog, then what arrives, until the caller is gone or `stop`.
     pub(super) async fn run(mut self, backlog: Vec<FoundLog>, stop: CancellationToken) {
-        if self.send(backlog, 0).await.is_err() {
-            return;
+        let sender = self.sender.clone();
+        tokio::select! {
+            _ = self.send_all(backlog) => {}
+            () = sender.closed() => {}
+            () = stop.cancelled() => {}
         }
-        let mut seen: Option<u64> = None;
+    }
+
+    async fn send_all(&mut self, backlog: Vec<FoundLog>) -> Result<(), Gone> {
+        for part in parts(backlog) {
+            self.slot().await?.send(Ok(part));
+        }
         loop {
-            let arrival = tokio::select! {
-                arrival = self.arrivals.recv() => arrival,
-                () = self.sender.closed() => return,
-                () = stop.cancelled() => return,
-            };
-            let arrival = match arrival {
-                Ok(arrival) if arrival.table == Table::Logs => arrival,
-                // How many were missed, the next arrival tells.
-                Ok(_) | Err(RecvError::Lagged(_)) => continue,
-                Err(RecvError::Closed) => return,
-            };
-            let skipped = seen.map_or(0, |seen| arrival.before.saturating_sub(seen));
-            seen = Some(arrival.before + arrival.rows.num_rows() as u64);
-            if self.send(self.passing(&arrival), skipped).await.is_err() {
-                return;
+            self.visible.mark_unchanged();
+            while self.tables.position(Table::Logs) > self.position {
+                // First the room for a message, then the rows: a tail that waits holds none.
+                let slot = self.slot().await?;
+                let message = self.read();
+                if message != TailResponse::default() {
+                    slot.send(Ok(message));
+                }
+                tokio::task::yield_now().await;
+            }
+            self.visible.changed().await.map_err(|_| Gone)?;
+        }
+    }
+
+    /// Waits until the caller has room for a message.
+    async fn slot(&self) -> Result<mpsc::OwnedPermit<Result<TailResponse, Status>>, Gone> {
+        match timeout(STALL, self.sender.clone().reserve_owned()).await {
+            Ok(slot) => slot.map_err(|_| Gone),
+            Err(_) => {
+                if let Some(link) = &self.link {
+                    link.leave();
+                }
+                Err(Gone)
             }
         }
     }
 
-    /// The records of an arrival that are wanted and were not in the backlog.
-    fn passing(&self, arrival: &Arrival) -> Vec<FoundLog> {
-        let rows = found::rows(&arrival.rows).into_iter().filter(|row| row.seq > self.newest);
-        rows.filter(|row| filter::passes(&self.filter, &row.log)).map(|row| row.log).collect()
-    }
+    /// Those of the next rows that are wanted, no more than a message holds, and how many were missed before them.
+    fn read(&mut self) -> TailResponse {
+        let mut message = TailResponse::default();
+        let Some(arrival) = self.tables.after(Table::Logs, self.position) else { return message };
+        message.skipped = arrival.position.saturating_sub(self.position);
 
-    /// Sends records in messages of a bounded size, the first of them with how many were skipped.
-    async fn send(&self, logs: Vec<FoundLog>, skipped: u64) -> Result<(), Gone> {
-        let mut part = TailResponse { logs: Vec::new(), skipped };
+        let rows = arrival.rows.slice(0, arrival.rows.num_rows().min(ROWS));
+        let mut read = rows.num_rows();
         let mut bytes = 0;
-        for log in logs {
+        for (row, log) in passing::rows(&rows, &self.filter, self.newest) {
             bytes += log.encoded_len();
-            part.logs.push(log);
+            message.logs.push(log);
             if bytes >= MESSAGE_BYTES {
-                self.sender.send(Ok(std::mem::take(&mut part))).await.map_err(|_| Gone)?;
-                bytes = 0;
+                read = row + 1;
+                break;
             }
         }
-        if part == TailResponse::default() {
-            return Ok(());
-        }
-        self.sender.send(Ok(part)).await.map_err(|_| Gone)
+        self.position = arrival.position + read as u64;
+        message
     }
+}
+
+/// Records in messages of a bounded size.
+fn parts(logs: Vec<FoundLog>) -> Vec<TailResponse> {
+    let mut parts = vec![TailResponse::default()];
+    let mut bytes = 0;
+    for log in logs {
+        if bytes >= MESSAGE_BYTES {
+            parts.push(TailResponse::default());
+            bytes = 0;
+        }
+        bytes += log.encoded_len();
+        if let Some(part) = parts.last_mut() {
+            part.logs.push(log);
+        }
+    }
+    parts.retain(|part| !part.logs.is_empty());
+    parts
 }
