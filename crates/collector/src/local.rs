@@ -39,9 +39,7 @@ impl Hosts {
     fn knows(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost"
-            || address.is_ok_and(|address| address.is_loopback())
-            || self.0.iter().any(|known| *known == host)
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback()) || self.0.contains(&host)
     }
 }
 

@@ -248,10 +248,8 @@ fn a_web_page_gets_nothing_from_the_door_on_this_machine_and_runs_nothing() -> R
     };
     let refused = send("attacker.example")?;
     assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
-    let page = format!(
-        "POST /lapwing.v1.IngestService/Ingest HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\
-         Content-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n\r\n"
-    );
+    let page = "POST /lapwing.v1.IngestService/Ingest HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\
+                Content-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n\r\n";
     assert!(http::exchange(&rig.http, page.as_bytes())?.starts_with("HTTP/1.1 403"));
     let taken = send(&rig.http)?;
     assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
