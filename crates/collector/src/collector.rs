@@ -21,7 +21,12 @@ use lapwing_service::{
     tls::{self, ServerSide},
 };
 use lapwing_spool::{Log, Options, WhenFull};
-use lapwing_store::{Engine, Store, Tables, console::Console, ducklake::DuckLake};
+use lapwing_store::{
+    Asker, Newest, Store, Tables,
+    console::Console,
+    ducklake::DuckLake,
+    process::{AskerOptions, Program},
+};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -50,6 +55,9 @@ const REPLAY_BYTES: usize = 16 << 20;
 const TRIM_PAUSE: Duration = Duration::from_secs(5);
 /// Largest segment of the journal; a small journal has smaller ones, since only whole segments can go.
 const SEGMENT: u64 = 64 << 20;
+
+/// Stands for the folder of a lake where there is none.
+pub const NO_LAKE: &str = "-";
 
 /// Runs a collector until `stop`.
 ///
@@ -86,14 +94,14 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         // The rest is for leases and snapshots: without a snapshot nothing could be trimmed.
         journal_room: config.journal_max_bytes / 4 * 3,
     }));
-    let engine = Engine::new(Arc::clone(&tables), config.queries.clone())?;
-    let engine = Arc::new(engine.with_ledger(Arc::new(Books(agents))));
+    let newest = Newest::new(Arc::clone(&tables), Some(Arc::new(Books(agents))));
+    let asker = Arc::new(start_asker(&config, newest)?);
     let access = Access::new(config.auth.clone(), revoked);
     let shares = Shares::new(config.budget);
     let gate = Gate::new(access.clone(), Arc::clone(&shares));
     let health = Health::new(journal.clone(), Arc::clone(&tables), tls);
     let api = http::Api {
-        engine: Arc::clone(&engine),
+        asker: Arc::clone(&asker),
         health: health.clone(),
         tables: Arc::clone(&tables),
         journal: journal.clone(),
@@ -101,7 +109,7 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         access: access.clone(),
     };
     let ingest = IngestService::new(Arc::clone(&door), access.clone());
-    let query = QueryService::new(engine, Arc::clone(&tables), access, stop.clone());
+    let query = QueryService::new(asker, Arc::clone(&tables), access, stop.clone());
     let (reporter, health_service) = tonic_health::server::health_reporter();
     reporter.set_serving::<QueryServiceServer<QueryService>>().await;
     let reporting = tokio::spawn(health.report::<IngestServiceServer<IngestService>>(reporter));
@@ -213,6 +221,24 @@ async fn open_store(config: &CollectorConfig) -> Result<Arc<dyn Store>> {
         Backend::DuckLake => Arc::new(DuckLake::open(&config.data_dir.join("lake")).await?),
         Backend::Console => Arc::new(Console::open(&config.data_dir, Box::new(std::io::stdout()))?),
     })
+}
+
+/// Queries are answered by this same program, in a process of its own.
+fn start_asker(config: &CollectorConfig, newest: Newest) -> Result<Asker> {
+    let lake = match config.backend {
+        Backend::DuckLake => config.data_dir.join("lake").canonicalize()?,
+        Backend::Console => NO_LAKE.into(),
+    };
+    let memory = config.queries.max_memory.to_string();
+    let program = Program {
+        // Also when the file has been replaced by a newer one meanwhile: both ends must be the same program.
+        path: "/proc/self/exe".into(),
+        arguments: vec!["--query-process".into(), lake.into(), memory.into()],
+        spill: config.data_dir.canonicalize()?.join("queries"),
+    };
+    let spill = program.spill.clone();
+    let asker = Asker::start(newest, AskerOptions { limits: config.queries.clone(), program });
+    asker.with_context(|| format!("{}: can't be made anew", spill.display()))
 }
 
 /// Lets a journal that was lost, or is an older copy, go on at `next`: its indexes must not stand for what the store has already.

@@ -1,5 +1,7 @@
 //! The HTTP side: `/api/v1/sql`, `/healthz`, `/metrics`.
 
+mod answer;
+
 use std::sync::Arc;
 
 use axum::{
@@ -12,17 +14,18 @@ use axum::{
 use lapwing::status::Kind;
 use lapwing_service::{metrics, serve::Peer};
 use lapwing_spool::Log;
-use lapwing_store::{Engine, Tables, engine::Answer, export};
+use lapwing_store::{Asker, Tables};
 use serde::Deserialize;
 use serde_json::json;
 
+use self::answer::Format;
 use crate::{access::Access, counters::Counters, health::Health};
 
 /// What the routes need.
 #[derive(Debug, Clone)]
 pub struct Api {
     /// Answers SQL.
-    pub engine: Arc<Engine>,
+    pub asker: Arc<Asker>,
     /// For `/healthz`.
     pub health: Health,
     /// For figures.
@@ -86,81 +89,10 @@ async fn sql(
             format!("{}; expected /api/v1/sql?q=SELECT...&format=json", error.body_text()),
         )
     })?;
-    let format = Format::parse(&query.format)?;
-    let answer = api.engine.sql(&query.q, query.max_rows).await;
-    let answer = answer.map_err(|error| Refused(error.kind(), error.to_string()))?;
-    let truncated = if answer.truncated { "true" } else { "false" };
-    let body = format.write(&answer).map_err(|error| Refused(Kind::Internal, error.to_string()))?;
-    Ok(([(CONTENT_TYPE.as_str(), format.content_type()), ("lapwing-truncated", truncated)], body)
-        .into_response())
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Format {
-    Json,
-    Ndjson,
-    Csv,
-    Arrow,
-}
-
-impl Format {
-    fn parse(word: &str) -> Result<Self, Refused> {
-        match word {
-            "" | "json" => Ok(Self::Json),
-            "ndjson" => Ok(Self::Ndjson),
-            "csv" => Ok(Self::Csv),
-            "arrow" => Ok(Self::Arrow),
-            other => {
-                let text = format!("format: expected json, ndjson, csv or arrow, got {other:?}");
-                Err(Refused(Kind::InvalidArgument, text))
-            }
-        }
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Csv => "text/csv; charset=utf-8",
-            Self::Arrow => "application/vnd.apache.arrow.stream",
-        }
-    }
-
-    fn write(self, answer: &Answer) -> Result<Vec<u8>, arrow::error::ArrowError> {
-        let mut out = Vec::new();
-        match self {
-            Self::Json => return whole(answer),
-            Self::Ndjson => {
-                for batch in &answer.batches {
-                    out.extend(export::ndjson(batch)?);
-                }
-            }
-            Self::Csv => {
-                let none = arrow::record_batch::RecordBatch::new_empty(Arc::clone(&answer.schema));
-                out.extend(export::csv(&none, true)?);
-                for batch in &answer.batches {
-                    out.extend(export::csv(batch, false)?);
-                }
-            }
-            Self::Arrow => return export::arrow_stream(&answer.schema, &answer.batches),
-        }
-        Ok(out)
-    }
-}
-
-/// One JSON document: columns, rows, and whether the row limit cut them.
-fn whole(answer: &Answer) -> Result<Vec<u8>, arrow::error::ArrowError> {
-    let mut rows = Vec::new();
-    for batch in &answer.batches {
-        rows.extend(export::values(batch)?);
-    }
-    let fields = answer.schema.fields().iter();
-    let columns: Vec<_> =
-        fields.map(|field| json!({ "name": field.name(), "type": field.data_type().to_string() })).collect();
-    let document = json!({ "columns": columns, "rows": rows, "truncated": answer.truncated });
-    let mut out = document.to_string().into_bytes();
-    out.push(b'\n');
-    Ok(out)
+    let format = Format::parse(&query.format).map_err(|text| Refused(Kind::InvalidArgument, text))?;
+    let rows = api.asker.ask(&query.q, query.max_rows).await;
+    let rows = rows.map_err(|error| Refused(error.kind(), error.to_string()))?;
+    Ok(answer::response(rows, format))
 }
 
 async fn healthz(State(api): State<Api>) -> Response {

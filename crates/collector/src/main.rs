@@ -8,6 +8,7 @@ use lapwing_collector::{
     config::{Auth, CollectorConfig},
 };
 use lapwing_service::{config::Reader, logs, memory, modes, shutdown, tls};
+use lapwing_store::process::{self, ChildOptions};
 
 /// Takes telemetry from agents, keeps it, and answers questions about it in SQL.
 #[derive(Debug, Parser)]
@@ -19,11 +20,18 @@ struct Args {
     /// Check the config file, say what is wrong with it, and do nothing else.
     #[arg(long)]
     check: bool,
+    /// Answer queries on the standard input, for the collector that started this: the lake's folder, the memory of all
+    /// queries, and a folder for what it can't hold.
+    #[arg(long, hide = true, num_args = 3, value_names = ["LAKE", "BYTES", "FOLDER"])]
+    query_process: Option<Vec<String>>,
 }
 
 fn main() -> ExitCode {
     modes::keep_private();
     let args = Args::parse();
+    if let Some(words) = &args.query_process {
+        return answer_queries(words);
+    }
     let kept = if args.check { None } else { memory::give_back_what_is_freed() };
     logs::init();
     if let Some(error) = kept {
@@ -65,6 +73,16 @@ fn check(config: &CollectorConfig) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn answer_queries(words: &[String]) -> ExitCode {
+    let [lake, memory, spill] = words else { return ExitCode::from(2) };
+    let Ok(max_memory) = memory.parse() else { return ExitCode::from(2) };
+    process::run(&ChildOptions {
+        lake: (lake != collector::NO_LAKE).then(|| lake.into()),
+        spill: spill.into(),
+        max_memory,
+    })
 }
 
 fn run(config: CollectorConfig) -> anyhow::Result<()> {

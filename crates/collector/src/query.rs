@@ -2,6 +2,7 @@
 
 mod filter;
 mod found;
+pub(crate) mod parts;
 mod passing;
 mod service;
 mod sql;

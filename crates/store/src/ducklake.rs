@@ -8,30 +8,33 @@
 
 mod catalog;
 mod files;
+mod reader;
 mod stats;
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use datafusion::catalog::CatalogProvider;
-use datafusion_ducklake::{DuckLakeCatalog, MetadataProvider, SqliteMetadataProvider};
 use tokio::sync::Mutex;
 
 use self::catalog::Catalog;
-use crate::{Flush, LakeSnapshot, SourceCounts, Store, StoreError, Table};
+pub use self::reader::LakeReader;
+use crate::{Flush, LakeSnapshot, SourceCounts, Store, StoreError, Table, store::LakeAt};
 
 /// A lake in a folder.
 pub struct DuckLake {
+    folder: PathBuf,
     /// Holds `logs/`, `metrics/` and `flows/`.
     data: PathBuf,
     catalog: Mutex<Catalog>,
-    reader: Arc<dyn MetadataProvider>,
+}
+
+/// The catalog's file in a lake's folder.
+pub(crate) fn catalog_file(folder: &Path) -> PathBuf {
+    folder.join("catalog.sqlite")
 }
 
 impl std::fmt::Debug for DuckLake {
@@ -53,17 +56,13 @@ impl DuckLake {
         }
         let folder = folder.canonicalize().map_err(|source| file_error(folder, "open", source))?;
         let data = folder.join("data/main");
-        let file = folder.join("catalog.sqlite");
-        let mut catalog = Catalog::open(&file, &folder.join("data")).await?;
+        let mut catalog = Catalog::open(&catalog_file(&folder), &folder.join("data")).await?;
         let named = catalog.files().await?;
         let swept = files::sweep(&data, &named)?;
         if swept > 0 {
             tracing::info!("removed {swept} Parquet files that a crash left without a commit");
         }
-        let reader = SqliteMetadataProvider::new(&format!("sqlite://{}?mode=ro", file.display()))
-            .await
-            .map_err(|error| StoreError::Lake(error.to_string()))?;
-        Ok(Self { data, catalog: Mutex::new(catalog), reader: Arc::new(reader) })
+        Ok(Self { folder, data, catalog: Mutex::new(catalog) })
     }
 
     async fn write_files(&self, flush: &Flush) -> Result<Vec<files::DataFile>, StoreError> {
@@ -105,22 +104,9 @@ impl Store for DuckLake {
     }
 
     async fn snapshot(&self) -> Result<LakeSnapshot, StoreError> {
-        let (id, stored) = {
-            let catalog = self.catalog.lock().await;
-            (catalog.snapshot_id(), catalog.stored())
-        };
-        let lake = |error: &dyn std::fmt::Display| StoreError::Lake(error.to_string());
-        let catalog =
-            DuckLakeCatalog::with_snapshot(Arc::clone(&self.reader), id).map_err(|error| lake(&error))?;
-        let schema =
-            catalog.schema("main").ok_or_else(|| StoreError::Lake("it has no schema main".to_owned()))?;
-        let mut tables = HashMap::new();
-        for table in Table::ALL {
-            let provider = schema.table(table.name()).await.map_err(|error| lake(&error))?;
-            let missing = || StoreError::Lake(format!("it has no table {}", table.name()));
-            tables.insert(table, provider.ok_or_else(missing)?);
-        }
-        Ok(LakeSnapshot { tables, stored: Some(stored) })
+        let catalog = self.catalog.lock().await;
+        let lake = LakeAt { folder: self.folder.clone(), snapshot: catalog.snapshot_id() };
+        Ok(LakeSnapshot { lake: Some(lake), stored: Some(catalog.stored()) })
     }
 }
 

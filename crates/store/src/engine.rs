@@ -1,24 +1,36 @@
-//! SQL over memory and store as one table: read-only, limited in time, memory and rows.
+//! SQL over memory and lake as one table, read-only.
+//!
+//! The engine plans without bounds, allocates outside of its own pool and does not always yield. So it runs in a process of its
+//! own ([`crate::process`]) that can be ended at any moment; what is here bounds only what can be bounded cheaply.
 
 mod attribute;
-mod ledger;
-mod union;
+mod compact;
+mod error;
+mod hints;
+mod local;
+mod severity;
+mod split;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use arrow::{array::ArrayData, datatypes::SchemaRef, record_batch::RecordBatch};
+use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use datafusion::{
     error::DataFusionError,
     execution::{
-        SessionStateBuilder, SessionStateDefaults,
+        SendableRecordBatchStream, SessionStateBuilder, SessionStateDefaults,
         context::{SQLOptions, SessionContext},
+        memory_pool::GreedyMemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::ScalarUDF,
+    logical_expr::{LogicalPlan, LogicalPlanBuilder, ScalarUDF},
     physical_plan::execute_stream,
     prelude::SessionConfig,
     sql::{
-        parser::DFParserBuilder,
+        parser::{DFParserBuilder, Statement},
         sqlparser::{
             dialect::GenericDialect,
             tokenizer::{Token, Tokenizer},
@@ -26,22 +38,29 @@ use datafusion::{
     },
 };
 use futures::StreamExt;
-use lapwing::status::Kind;
-use thiserror::Error;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Mutex;
 
 use self::{
     attribute::{Attribute, MapSubscript},
-    ledger::LedgerTable,
-    union::UnionTable,
+    severity::SeverityWords,
+    split::SplitTable,
 };
-use crate::{Table, Tables, ledger::LedgerSource};
+pub(crate) use self::{
+    compact::{bytes, compact},
+    split::project,
+};
+pub use self::{
+    error::QueryError,
+    local::{Answer, Local},
+    split::Need,
+};
+use crate::{Table, ducklake::LakeReader, ledger, store::LakeAt};
 
-/// What queries may put on the disk together, as a multiple of their memory.
-const SPILL_FACTOR: usize = 8;
+/// Most bytes of Parquet footers that are kept for later queries.
+const METADATA_CACHE: usize = 8 << 20;
 
 /// Longest text of a query.
-const MAX_QUERY_BYTES: usize = 256 << 10;
+pub(crate) const MAX_QUERY_BYTES: usize = 256 << 10;
 /// Most words and operators of a query; literals and commas are not counted, so that long lists of values are taken.
 const MAX_QUERY_WORDS: usize = 1000;
 
@@ -64,194 +83,242 @@ impl Default for QueryLimits {
     }
 }
 
-/// Why a query has no answer.
-#[derive(Debug, Error)]
-pub enum QueryError {
-    /// Something that is not a question.
-    #[error("only queries are answered (SELECT, WITH, VALUES, SHOW, DESCRIBE, EXPLAIN): {0}")]
-    NotAQuery(String),
-    /// Wrong SQL, an unknown table or column.
-    #[error("{0}")]
-    Invalid(String),
-    /// The memory of all queries is used up.
-    #[error(
-        "the query needs more memory than {limit} bytes: {reason}; narrow it, or raise [limits] query_memory_bytes"
-    )]
-    Memory {
-        /// The limit.
-        limit: usize,
-        /// What the engine said.
-        reason: String,
-    },
-    /// It took too long.
-    #[error("the query ran into the limit of {0:?}; narrow it, or raise [limits] query_seconds")]
-    Timeout(Duration),
-    /// A fault of the engine or the store.
-    #[error("the query failed: {0}")]
-    Failed(String),
-}
-
-impl QueryError {
-    /// Its place in the table of refusals.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::NotAQuery(_) | Self::Invalid(_) => Kind::InvalidArgument,
-            Self::Memory { .. } => Kind::Overloaded,
-            Self::Timeout(_) => Kind::Timeout,
-            Self::Failed(_) => Kind::Internal,
-        }
-    }
-}
-
-/// An answer.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The columns.
-    pub schema: SchemaRef,
-    /// The rows.
-    pub batches: Vec<RecordBatch>,
-    /// The row limit cut it.
-    pub truncated: bool,
-}
-
-/// Answers SQL over the tables.
+/// Plans and runs queries.
 pub struct Engine {
-    tables: Arc<Tables>,
-    ledger: Option<Arc<dyn LedgerSource>>,
-    limits: QueryLimits,
     runtime: Arc<RuntimeEnv>,
-    slots: Semaphore,
+    /// The lake that was read last.
+    lake: Mutex<Option<(PathBuf, Arc<LakeReader>)>>,
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Engine").finish_non_exhaustive()
     }
 }
 
 impl Engine {
-    /// An engine over `tables`.
+    /// An engine that puts what its memory can't hold below `spill`, `spill_bytes` at most.
     ///
     /// # Errors
     /// When the engine's memory can't be set up.
-    pub fn new(tables: Arc<Tables>, limits: QueryLimits) -> Result<Self, QueryError> {
-        let spill = limits.max_memory.saturating_mul(SPILL_FACTOR) as u64;
+    pub fn new(spill: &Path, spill_bytes: u64) -> Result<Self, QueryError> {
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_limit(limits.max_memory, 1.0)
-            .with_max_temp_directory_size(spill)
-            .build_arc();
-        let runtime = runtime.map_err(|error| QueryError::Failed(error.to_string()))?;
-        let slots = Semaphore::new(limits.concurrency);
-        Ok(Self { tables, ledger: None, limits, runtime, slots })
+            .with_temp_file_path(spill)
+            .with_max_temp_directory_size(spill_bytes)
+            .with_metadata_cache_limit(METADATA_CACHE)
+            .build_arc()
+            .map_err(|error| QueryError::Failed(error.to_string()))?;
+        Ok(Self { runtime, lake: Mutex::new(None) })
     }
 
-    /// Answers questions to the table `ledger`, too.
-    #[must_use]
-    pub fn with_ledger(self, ledger: Arc<dyn LedgerSource>) -> Self {
-        Self { ledger: Some(ledger), ..self }
-    }
-
-    /// Answers one statement with at most `max_rows` rows, and no more than the limit. The work ends when the future is dropped.
+    /// Plans one statement over the rows of `lake` and those that are handed over to [`Prepared::run`].
     ///
     /// # Errors
-    /// When it is not a query, is wrong, or runs into a limit.
-    pub async fn sql(&self, query: &str, max_rows: Option<usize>) -> Result<Answer, QueryError> {
-        let max_rows = max_rows.map_or(self.limits.max_rows, |rows| rows.min(self.limits.max_rows));
-        let deadline = Instant::now() + self.limits.max_time;
-        let answer = async {
-            let _slot = self.slots.acquire().await;
-            self.answer(query, max_rows).await
-        };
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(QueryError::Timeout(self.limits.max_time)),
-        }
-    }
-
-    async fn answer(&self, query: &str, max_rows: usize) -> Result<Answer, QueryError> {
+    /// When it is not a query, or is wrong.
+    pub async fn prepare(
+        &self,
+        query: &str,
+        lake: Option<&LakeAt>,
+        memory: usize,
+    ) -> Result<Prepared, QueryError> {
         check_size(query)?;
-        let context = self.context()?;
+        let statement = parse(query)?;
+        let tables = self.tables(lake).await?;
+        let context = self.context(&tables, memory)?;
+        let refused = |error: DataFusionError| QueryError::of(&error, query, memory);
+
         let state = context.state();
-        let mut statements = DFParserBuilder::new(query)
-            .build()
-            .and_then(|mut parser| parser.parse_statements())
-            .map_err(|error| self.error(error))?;
-        let statement = match (statements.pop_front(), statements.len()) {
-            (Some(statement), 0) => statement,
-            (None, _) => return Err(QueryError::Invalid("the statement is empty".to_owned())),
-            (Some(_), more) => {
-                return Err(QueryError::NotAQuery(format!(
-                    "one statement at a time, {} were given",
-                    more + 1
-                )));
-            }
-        };
-        let plan = state.statement_to_plan(statement).await.map_err(|error| self.error(error))?;
+        let plan = state.statement_to_plan(statement).await.map_err(refused)?;
         let allowed =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        allowed.verify_plan(&plan).map_err(|error| QueryError::NotAQuery(first_line(&error)))?;
-        let plan = state.create_physical_plan(&plan).await.map_err(|error| self.error(error))?;
-        let schema = plan.schema();
-        let mut stream = execute_stream(plan, context.task_ctx()).map_err(|error| self.error(error))?;
-        let (mut batches, mut rows, mut held) = (Vec::new(), 0, Held::default());
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|error| self.error(error))?;
-            let room = max_rows - rows;
-            if batch.num_rows() > room {
-                batches.push(batch.slice(0, room));
-                return Ok(Answer { schema, batches, truncated: true });
-            }
-            rows += batch.num_rows();
-            // The engine counts what it works on, not what it handed over.
-            if held.add(&batch) > self.limits.max_memory {
-                let reason = format!("its first {rows} rows are that large");
-                return Err(QueryError::Memory { limit: self.limits.max_memory, reason });
-            }
-            batches.push(batch);
-        }
-        Ok(Answer { schema, batches, truncated: false })
+        allowed.verify_plan(&plan).map_err(|error| QueryError::NotAQuery(error::first_line(&error)))?;
+
+        Ok(Prepared { query: query.to_owned(), context, plan, tables, memory })
     }
 
-    /// A session that sees one view, and nothing else: no files, no URLs.
-    fn context(&self) -> Result<SessionContext, QueryError> {
-        let config = SessionConfig::new().with_information_schema(true).with_target_partitions(2);
+    async fn tables(&self, lake: Option<&LakeAt>) -> Result<Vec<(String, Arc<SplitTable>)>, QueryError> {
+        let mut stored = match lake {
+            Some(at) => {
+                let reader = self.reader(&at.folder).await?;
+                reader.tables(at.snapshot).await.map_err(|error| QueryError::Failed(error.to_string()))?
+            }
+            None => std::collections::HashMap::new(),
+        };
+        let mut tables = Vec::new();
+        for table in Table::ALL {
+            let split = SplitTable::new(table.schema(), stored.remove(&table));
+            tables.push((table.name().to_owned(), Arc::new(split)));
+        }
+        let ledger = SplitTable::new(ledger::rows::schema(), None);
+        tables.push((ledger::rows::NAME.to_owned(), Arc::new(ledger)));
+        Ok(tables)
+    }
+
+    async fn reader(&self, folder: &Path) -> Result<Arc<LakeReader>, QueryError> {
+        let mut lake = self.lake.lock().await;
+        if let Some((_, reader)) = lake.as_ref().filter(|(of, _)| of == folder) {
+            return Ok(Arc::clone(reader));
+        }
+        let reader = LakeReader::open(folder).await;
+        let reader = Arc::new(reader.map_err(|error| QueryError::Failed(error.to_string()))?);
+        *lake = Some((folder.to_owned(), Arc::clone(&reader)));
+        Ok(reader)
+    }
+
+    /// A session that sees these tables, and nothing else: no files, no URLs.
+    fn context(
+        &self,
+        tables: &[(String, Arc<SplitTable>)],
+        memory: usize,
+    ) -> Result<SessionContext, QueryError> {
+        let config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_target_partitions(2)
+            .with_sort_spill_reservation_bytes(memory / 16);
         let mut planners = SessionStateDefaults::default_expr_planners();
         planners.insert(0, Arc::new(MapSubscript));
+        planners.insert(0, Arc::new(SeverityWords));
+        // What is cached of files stays; the memory is this query's alone.
+        let pool = Arc::new(GreedyMemoryPool::new(memory));
+        let runtime = RuntimeEnv { memory_pool: pool, ..RuntimeEnv::clone(&self.runtime) };
         let state = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_runtime_env(Arc::new(runtime))
             .with_default_features()
             .with_expr_planners(planners)
             .build();
         let context = SessionContext::new_with_state(state);
         context.register_udf(ScalarUDF::from(Attribute::default()));
-        let view = self.tables.view();
-        for table in Table::ALL {
-            let provider = UnionTable::new(table, &view).map_err(|error| self.error(error))?;
-            context.register_table(table.name(), Arc::new(provider)).map_err(|error| self.error(error))?;
-        }
-        if let Some(source) = &self.ledger {
-            let table = LedgerTable::new(Arc::clone(source), Arc::clone(&self.tables));
-            context.register_table(ledger::NAME, Arc::new(table)).map_err(|error| self.error(error))?;
+        for (name, table) in tables {
+            context
+                .register_table(name, Arc::clone(table) as _)
+                .map_err(|error| QueryError::Failed(error.to_string()))?;
         }
         Ok(context)
     }
+}
 
-    fn error(&self, error: DataFusionError) -> QueryError {
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(reason) => {
-                QueryError::Memory { limit: self.limits.max_memory, reason: reason.clone() }
-            }
-            DataFusionError::SQL(..)
-            | DataFusionError::SchemaError(..)
-            | DataFusionError::Plan(_)
-            | DataFusionError::NotImplemented(_)
-            | DataFusionError::Diagnostic(..) => QueryError::Invalid(first_line(&error)),
-            // A cast or a division that fails is the query's fault, too.
-            DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-                QueryError::Invalid(first_line(&error))
-            }
-            _ => QueryError::Failed(first_line(&error)),
+/// A statement that is a query.
+pub struct Prepared {
+    query: String,
+    context: SessionContext,
+    plan: LogicalPlan,
+    tables: Vec<(String, Arc<SplitTable>)>,
+    memory: usize,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("query", &self.query).finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// Decides how the answer is found, and what that takes of the rows in memory. No more than `max_rows` rows are found, and
+    /// one more that shows whether there are others.
+    ///
+    /// # Errors
+    /// When the query is wrong.
+    pub fn optimize(&mut self, max_rows: usize) -> Result<Vec<Need>, QueryError> {
+        let explains = matches!(
+            self.plan,
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
+        );
+        let optimized = if explains {
+            self.context.state().optimize(&self.plan)
+        } else {
+            LogicalPlanBuilder::from(self.plan.clone())
+                .limit(0, Some(max_rows.saturating_add(1)))
+                .and_then(LogicalPlanBuilder::build)
+                .and_then(|plan| self.context.state().optimize(&plan))
+        };
+        self.plan = optimized.map_err(|error| self.error(&error))?;
+        split::needs(&self.plan, &self.tables).map_err(|error| self.error(&error))
+    }
+
+    /// Sets the rows in memory of one need.
+    pub fn hand_over(&self, need: &Need, batches: Vec<RecordBatch>) {
+        let table = self.tables.iter().find(|(name, _)| *name == need.table);
+        if let Some((_, table)) = table {
+            table.hand_over(need, batches);
+        }
+    }
+
+    /// Begins to run it.
+    ///
+    /// # Errors
+    /// When it is wrong, or too much for the memory.
+    pub async fn run(self, max_rows: usize) -> Result<Running, QueryError> {
+        let state = self.context.state();
+        let plan = state.query_planner().create_physical_plan(&self.plan, &state).await;
+        let plan = plan.map_err(|error| self.error(&error))?;
+        let schema = plan.schema();
+        let stream = execute_stream(plan, self.context.task_ctx()).map_err(|error| self.error(&error))?;
+        Ok(Running {
+            schema,
+            stream,
+            room: max_rows,
+            truncated: false,
+            query: self.query,
+            memory: self.memory,
+        })
+    }
+
+    fn error(&self, error: &DataFusionError) -> QueryError {
+        QueryError::of(error, &self.query, self.memory)
+    }
+}
+
+/// A query that runs.
+pub struct Running {
+    /// The columns of the answer.
+    pub schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+    room: usize,
+    truncated: bool,
+    query: String,
+    memory: usize,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("query", &self.query).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// The next rows; `None` when there are no more, or the row limit is reached.
+    ///
+    /// # Errors
+    /// When the query fails, or runs into a limit.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+        if self.truncated {
+            return Ok(None);
+        }
+        let Some(batch) = self.stream.next().await else { return Ok(None) };
+        let batch = batch.map_err(|error| QueryError::of(&error, &self.query, self.memory))?;
+        if batch.num_rows() > self.room {
+            self.truncated = true;
+            return Ok(Some(batch.slice(0, self.room)));
+        }
+        self.room -= batch.num_rows();
+        Ok(Some(batch))
+    }
+
+    /// The row limit cut the answer.
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+fn parse(query: &str) -> Result<Statement, QueryError> {
+    let statements = DFParserBuilder::new(query).build().and_then(|mut parser| parser.parse_statements());
+    let mut statements = statements.map_err(|error| QueryError::of(&error, query, 0))?;
+    match (statements.pop_front(), statements.len()) {
+        (Some(statement), 0) => Ok(statement),
+        (None, _) => Err(QueryError::Invalid("the statement is empty".to_owned())),
+        (Some(_), more) => {
+            Err(QueryError::NotAQuery(format!("one statement at a time, {} were given", more + 1)))
         }
     }
 }
@@ -279,34 +346,4 @@ fn check_size(query: &str) -> Result<(), QueryError> {
         return Err(QueryError::Invalid(reason));
     }
     Ok(())
-}
-
-/// Memory of an answer; batches may share it.
-#[derive(Debug, Default)]
-struct Held {
-    seen: HashSet<usize>,
-    bytes: usize,
-}
-
-impl Held {
-    /// Adds a batch and gives the sum.
-    fn add(&mut self, batch: &RecordBatch) -> usize {
-        batch.columns().iter().for_each(|column| self.add_data(&column.to_data()));
-        self.bytes
-    }
-
-    fn add_data(&mut self, data: &ArrayData) {
-        for buffer in data.buffers() {
-            if self.seen.insert(buffer.as_ptr() as usize) {
-                self.bytes += buffer.len();
-            }
-        }
-        data.child_data().iter().for_each(|child| self.add_data(child));
-    }
-}
-
-fn first_line(error: &DataFusionError) -> String {
-    // What wraps the cause names the engine's rule, not the query's mistake.
-    let text = error.find_root().strip_backtrace();
-    text.lines().next().unwrap_or_default().to_owned()
 }

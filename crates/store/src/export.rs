@@ -2,10 +2,13 @@
 
 use arrow::{
     array::{ArrayRef, StringArray},
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema},
     error::ArrowError,
     ipc::writer::StreamWriter,
-    json::{WriterBuilder, writer::LineDelimited},
+    json::{
+        WriterBuilder,
+        writer::{EncoderOptions, LineDelimited, make_encoder},
+    },
     record_batch::RecordBatch,
 };
 use serde_json::Value;
@@ -53,6 +56,35 @@ pub fn values(batch: &RecordBatch) -> Result<Vec<Vec<Value>>, ArrowError> {
     lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(row).collect()
 }
 
+/// Writes rows as JSON arrays, column by column in order, with commas between them.
+///
+/// # Errors
+/// As [`ndjson`].
+pub fn json_rows(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+    let options = EncoderOptions::default().with_explicit_nulls(true).with_timestamp_format(TIME.to_owned());
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let mut columns = columns
+        .map(|(field, column)| make_encoder(field, column.as_ref(), &options))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    for row in 0..batch.num_rows() {
+        out.extend_from_slice(if row == 0 { b"[" } else { b",[" });
+        for (place, column) in columns.iter_mut().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            if column.is_null(row) {
+                out.extend_from_slice(b"null");
+            } else {
+                column.encode(row, out);
+            }
+        }
+        out.push(b']');
+    }
+    Ok(())
+}
+
 /// Rows as CSV (RFC 4180), with a header line when asked for.
 ///
 /// # Errors
@@ -68,14 +100,42 @@ pub fn csv(batch: &RecordBatch, header: bool) -> Result<Vec<u8>, ArrowError> {
     Ok(out)
 }
 
-/// A whole Arrow IPC stream.
-///
-/// # Errors
-/// As [`ndjson`].
-pub fn arrow_stream(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
-    batches.iter().try_for_each(|batch| writer.write(batch))?;
-    writer.into_inner()
+/// Batches as pieces of an Arrow IPC stream.
+pub struct ArrowPieces(StreamWriter<Vec<u8>>);
+
+impl std::fmt::Debug for ArrowPieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArrowPieces").finish_non_exhaustive()
+    }
+}
+
+impl ArrowPieces {
+    /// Begins a stream; the first piece names the columns.
+    ///
+    /// # Errors
+    /// As [`ndjson`].
+    pub fn begin(schema: &Schema) -> Result<(Self, Vec<u8>), ArrowError> {
+        let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+        let first = std::mem::take(writer.get_mut());
+        Ok((Self(writer), first))
+    }
+
+    /// The piece of a batch.
+    ///
+    /// # Errors
+    /// As [`ndjson`].
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+        self.0.write(batch)?;
+        Ok(std::mem::take(self.0.get_mut()))
+    }
+
+    /// The last piece.
+    ///
+    /// # Errors
+    /// As [`ndjson`].
+    pub fn end(self) -> Result<Vec<u8>, ArrowError> {
+        self.0.into_inner()
+    }
 }
 
 /// Nested columns as JSON text.

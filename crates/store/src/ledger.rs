@@ -1,5 +1,7 @@
 //! What became of the events of each source, from the agent that read them to the store.
 
+pub(crate) mod rows;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;

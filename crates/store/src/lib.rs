@@ -3,7 +3,7 @@
 //! - A [`Store`] keeps rows for good. Its commit carries the journal position it reaches, in the same transaction, so that a
 //!   replay after a crash can't commit twice.
 //! - [`Tables`] hold the newest rows in memory and hand them to the store. A [`View`] of both shows each row exactly once.
-//! - The [`Engine`] answers SQL over a view: read-only, limited in time, memory and rows.
+//! - The [`Engine`] answers SQL over a view, read-only. It runs in a [`process`] of its own, limited in time, memory and rows.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
 
 pub mod console;
@@ -12,6 +12,8 @@ pub mod engine;
 mod error;
 pub mod export;
 pub mod ledger;
+pub mod newest;
+pub mod process;
 pub mod rows;
 pub mod schema;
 mod sources;
@@ -21,6 +23,8 @@ pub mod tables;
 pub use self::{
     engine::{Engine, QueryLimits},
     error::StoreError,
+    newest::Newest,
+    process::Asker,
     schema::Table,
     sources::SourceCounts,
     store::{Flush, LakeSnapshot, Store},

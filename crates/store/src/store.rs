@@ -1,10 +1,10 @@
 //! The contract of a store.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use datafusion::catalog::TableProvider;
+use serde::{Deserialize, Serialize};
 
 use crate::{SourceCounts, StoreError, Table};
 
@@ -17,11 +17,20 @@ pub struct Flush {
     pub tables: Vec<(Table, Vec<RecordBatch>)>,
 }
 
+/// A lake as one commit left it. Whoever may read the folder can open it there, in another process too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LakeAt {
+    /// The lake's folder.
+    pub folder: PathBuf,
+    /// The snapshot of its catalog.
+    pub snapshot: i64,
+}
+
 /// What is in a store at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct LakeSnapshot {
-    /// Tables to read; none where a store can't be read.
-    pub tables: HashMap<Table, Arc<dyn TableProvider>>,
+    /// Where to read it; none where a store can't be read.
+    pub lake: Option<LakeAt>,
     /// Rows ever committed, by source; `None` where the store does not count them.
     pub stored: Option<Arc<SourceCounts>>,
 }

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use lapwing::columns::{Attributes, Bodies, Column, Columns, LogColumns, MetricColumns, Text};
 use lapwing_store::{
-    Engine, QueryLimits, Store, Tables, TablesOptions,
+    QueryLimits, Store, Tables, TablesOptions,
     ducklake::DuckLake,
-    engine::{Answer, QueryError},
+    engine::{Answer, Local, QueryError},
     export,
     rows::{About, record_batch},
 };
@@ -42,7 +42,7 @@ async fn append(tables: &Tables, index: u64, columns: &Columns) {
 }
 
 /// Tables over a lake: two records in the lake, one in memory.
-async fn half_flushed(folder: &std::path::Path) -> (Arc<Tables>, Engine) {
+async fn half_flushed(folder: &std::path::Path) -> (Arc<Tables>, Local) {
     let lake: Arc<dyn Store> = Arc::new(DuckLake::open(folder).await.unwrap());
     let tables = Tables::open(Arc::clone(&lake), TablesOptions::default()).await.unwrap();
     append(&tables, 1, &lines(3, 1)).await;
@@ -51,7 +51,7 @@ async fn half_flushed(folder: &std::path::Path) -> (Arc<Tables>, Engine) {
     tables.run().await;
     let tables = Tables::open(lake, TablesOptions::default()).await.unwrap();
     append(&tables, 3, &lines(3, 3)).await;
-    let engine = Engine::new(Arc::clone(&tables), QueryLimits::default()).unwrap();
+    let engine = Local::new(Arc::clone(&tables), QueryLimits::default()).unwrap();
     (tables, engine)
 }
 
@@ -59,7 +59,7 @@ fn values(answer: &Answer) -> Vec<Vec<Value>> {
     answer.batches.iter().flat_map(|batch| export::values(batch).unwrap()).collect()
 }
 
-async fn ask(engine: &Engine, sql: &str) -> Vec<Vec<Value>> {
+async fn ask(engine: &Local, sql: &str) -> Vec<Vec<Value>> {
     match engine.sql(sql, None).await {
         Ok(answer) => values(&answer),
         Err(error) => panic!("{sql}: {error}"),
@@ -112,7 +112,10 @@ async fn lake_and_memory_answer_as_one_table() {
     for batch in &all.batches {
         export::csv(batch, true).unwrap();
     }
-    export::arrow_stream(&all.schema, &all.batches).unwrap();
+    let (mut pieces, _) = export::ArrowPieces::begin(&all.schema).unwrap();
+    for batch in &all.batches {
+        pieces.batch(batch).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -170,31 +173,20 @@ async fn what_is_not_a_query_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_end_a_query_and_say_so() {
+async fn the_row_limit_cuts_an_answer_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (tables, _) = half_flushed(folder.path()).await;
-    let limits = QueryLimits {
-        max_rows: 4,
-        max_time: Duration::from_millis(500),
-        max_memory: 8 << 20,
-        concurrency: 1,
-    };
-    let engine = Engine::new(tables, limits).unwrap();
+    let limits = QueryLimits { max_rows: 4, ..QueryLimits::default() };
+    let engine = Local::new(tables, limits).unwrap();
     let answer = engine.sql("SELECT * FROM logs", None).await.unwrap();
     assert_eq!((values(&answer).len(), answer.truncated), (4, true));
     let answer = engine.sql("SELECT * FROM logs", Some(2)).await.unwrap();
     assert_eq!((values(&answer).len(), answer.truncated), (2, true));
     let answer = engine.sql("SELECT * FROM logs LIMIT 4", None).await.unwrap();
     assert_eq!((values(&answer).len(), answer.truncated), (4, false));
-    let slow = "SELECT count(*) FROM generate_series(1, 100000000000) a";
-    assert!(matches!(engine.sql(slow, None).await, Err(QueryError::Timeout(_))));
     let large = "SELECT * FROM generate_series(1, 10000000) a ORDER BY 1 DESC";
-    let error = engine.sql(large, None).await.unwrap_err();
-    assert!(matches!(error, QueryError::Memory { .. } | QueryError::Timeout(_)), "{error:?}");
-    let answer = engine.sql("SELECT repeat('x', 1000000) FROM generate_series(1, 4) a", None).await;
-    assert!(answer.is_ok(), "{answer:?}");
-    let error = engine.sql("SELECT repeat('x', 4000000) FROM generate_series(1, 4) a", None).await;
-    assert!(matches!(error, Err(QueryError::Memory { .. })), "an answer of 16 MB at 8 MB");
+    let answer = engine.sql(large, None).await.unwrap();
+    assert_eq!((values(&answer).len(), answer.truncated), (4, true), "no more is sorted than is asked for");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +199,7 @@ async fn each_row_is_there_once_while_flushes_run() {
         let tables = Arc::clone(&tables);
         async move { tables.run().await }
     });
-    let engine = Arc::new(Engine::new(Arc::clone(&tables), QueryLimits::default()).unwrap());
+    let engine = Arc::new(Local::new(Arc::clone(&tables), QueryLimits::default()).unwrap());
     let reader = tokio::spawn({
         let (engine, tables) = (Arc::clone(&engine), Arc::clone(&tables));
         async move {
@@ -236,6 +228,65 @@ async fn each_row_is_there_once_while_flushes_run() {
 }
 
 #[tokio::test]
+async fn what_other_dialects_write_works_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_tables, engine) = half_flushed(folder.path()).await;
+    for (sql, expected) in [
+        ("SELECT DISTINCT attributes.status FROM logs WHERE seq = 2 << 20", json!([["200"]])),
+        ("SELECT count(*) FROM logs WHERE attributes.status = '200'", json!([[3]])),
+        ("SELECT count(*) FROM logs l WHERE l.attributes.status = '200'", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE attributes ->> 'status' = '200'", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE attributes -> 'status' = '200'", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE attributes ->> 'status' IN ('200') AND seq > 0", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE attributes ->> 'status' LIKE '2%' OR seq < 0", json!([[3]])),
+        ("SELECT count(*) FROM logs WHERE attributes ->> 'status' IS NOT NULL", json!([[9]])),
+        ("SELECT count(*) FROM logs WHERE attributes ->> 'nothing' IS NULL", json!([[9]])),
+        ("SELECT DISTINCT resource.env FROM logs", json!([["prod"]])),
+        ("SELECT count(*) FROM logs WHERE severity = 'INFO'", json!([[9]])),
+        ("SELECT count(*) FROM logs WHERE severity = 'error'", json!([[0]])),
+        ("SELECT count(*) FROM logs WHERE severity <> 'ERROR'", json!([[9]])),
+        ("SELECT count(*) FROM logs WHERE severity >= 'WARN'", json!([[0]])),
+        ("SELECT count(*) FROM logs WHERE severity > 'DEBUG'", json!([[9]])),
+        ("SELECT count(*) FROM logs WHERE severity < 'WARN' AND severity <= 'INFO'", json!([[9]])),
+        ("SELECT count(*) FROM logs WHERE severity = '9'", json!([[9]])),
+    ] {
+        assert_eq!(json!(ask(&engine, sql).await), expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_says_how_to_write_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_tables, engine) = half_flushed(folder.path()).await;
+    for (sql, expected) in [
+        ("SELECT * FROM log", "table \"log\" not found; did you mean logs?"),
+        ("SELECT * FROM Metric", "table \"metric\" not found; did you mean metrics?"),
+        ("SELECT * FROM events", "table \"events\" not found; there are logs, metrics, flows, ledger"),
+        ("SELECT bodi FROM logs", "column \"bodi\" not found; did you mean body?"),
+        ("SELECT l.bodi FROM logs l", "column \"l.bodi\" not found; did you mean l.body?"),
+        ("SELECT \"Body\" FROM logs", "column \"Body\" not found; did you mean body?"),
+        (
+            "SELECT message FROM logs",
+            "column \"message\" not found; there are time, observed_time, host, source, severity, severity_text, body, \
+             raw_body, attributes, resource, agent, seq",
+        ),
+        (
+            "SELECT * FROM logs WHERE host = \"web-1\"",
+            "column \"web-1\" not found; double quotes name a column, a text is written 'web-1'",
+        ),
+        ("SELECT nothing", "column \"nothing\" not found; a query without FROM has no columns"),
+        ("SELECT lenght(body) FROM logs", "Invalid function 'lenght'. Did you mean 'length'?"),
+    ] {
+        let error = engine.sql(sql, None).await.expect_err(sql).to_string();
+        assert_eq!(error, expected, "{sql}");
+    }
+    let error = engine.sql("SELECT * FROM logs WHERE severity IN ('ERROR')", None).await.unwrap_err();
+    assert!(error.to_string().contains("severity is a number: 'TRACE'"), "{error}");
+    let error = engine.sql("SELECT * FROM logs WHERE severity = 'LOUD'", None).await.unwrap_err();
+    assert!(error.to_string().contains("severity_text = 'LOUD'"), "{error}");
+}
+
+#[tokio::test]
 async fn metrics_come_back_from_the_lake() {
     let folder = tempfile::tempdir().unwrap();
     let lake: Arc<dyn Store> = Arc::new(DuckLake::open(folder.path()).await.unwrap());
@@ -257,7 +308,7 @@ async fn metrics_come_back_from_the_lake() {
         histogram: Column::Plain(vec![None, Some(histogram)]),
     });
     append(&tables, 1, &columns).await;
-    let engine = Engine::new(Arc::clone(&tables), QueryLimits::default()).unwrap();
+    let engine = Local::new(Arc::clone(&tables), QueryLimits::default()).unwrap();
     let sql = "SELECT value, kind, start_time, histogram_count, histogram_bounds, histogram_counts, attributes, time FROM metrics ORDER BY time";
     let before = ask(&engine, sql).await;
     tables.close();
@@ -281,6 +332,6 @@ async fn a_lake_that_was_moved_is_read_where_it_is() {
     tables.run().await;
     drop(tables);
     std::fs::rename(&old, &new).unwrap();
-    let engine = Engine::new(open(&new).await, QueryLimits::default()).unwrap();
+    let engine = Local::new(open(&new).await, QueryLimits::default()).unwrap();
     assert_eq!(ask(&engine, "SELECT count(*) FROM logs").await, [[json!(10)]]);
 }

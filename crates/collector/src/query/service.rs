@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt};
 use lapwing::{
     status::Kind,
     v1::{
@@ -11,14 +11,14 @@ use lapwing::{
     },
 };
 use lapwing_service::serve::Peer;
-use lapwing_store::{Engine, Table, Tables, engine::QueryError};
+use lapwing_store::{Asker, Table, Tables, engine::QueryError};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{filter, found, sql, tail::Tail};
+use super::{filter, found, parts::Parts, sql::Messages, tail::Tail};
 use crate::{
     access::{self, Access},
     share::{Permit, Share},
@@ -30,6 +30,8 @@ const SEARCH_LIMIT: u32 = 100;
 const MAX_SEARCH: u32 = 10_000;
 /// Most bytes of a search: the other end takes four MiB.
 const MAX_SEARCH_BYTES: usize = 3 << 20;
+/// Most bytes of a backlog.
+const MAX_BACKLOG_BYTES: usize = 8 << 20;
 /// Messages that are made for a tail before it has read them.
 const TAIL_QUEUE: usize = 2;
 
@@ -38,7 +40,7 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Answers questions.
 #[derive(Debug, Clone)]
 pub struct QueryService {
-    engine: Arc<Engine>,
+    asker: Arc<Asker>,
     tables: Arc<Tables>,
     access: Access,
     /// Ends tails.
@@ -46,20 +48,37 @@ pub struct QueryService {
 }
 
 impl QueryService {
-    /// A service over `engine` and the arrivals of `tables`; tails end with `stop`.
-    pub fn new(engine: Arc<Engine>, tables: Arc<Tables>, access: Access, stop: CancellationToken) -> Self {
-        Self { engine, tables, access, stop }
+    /// A service that asks `asker` and the arrivals of `tables`; tails end with `stop`.
+    pub fn new(asker: Arc<Asker>, tables: Arc<Tables>, access: Access, stop: CancellationToken) -> Self {
+        Self { asker, tables, access, stop }
     }
 
     fn may_query<T>(&self, request: &Request<T>) -> Result<(), Status> {
         access::of_request(&self.access, request)?.may_query()
     }
 
-    /// The newest records that pass, by `order`.
-    async fn find(&self, condition: &str, order: &str, limit: u32) -> Result<Vec<found::Row>, Status> {
+    /// The newest records that pass, by `order`: at most `limit`, and no more than the first that goes beyond `max_bytes`.
+    async fn find(
+        &self,
+        condition: &str,
+        order: &str,
+        limit: u32,
+        max_bytes: usize,
+    ) -> Result<Vec<found::Row>, Status> {
         let query = format!("SELECT * FROM logs WHERE {condition} ORDER BY {order} LIMIT {limit}");
-        let answer = self.engine.sql(&query, None).await.map_err(|error| status(&error))?;
-        Ok(answer.batches.iter().flat_map(found::rows).collect())
+        let mut answer = self.asker.ask(&query, None).await.map_err(|error| status(&error))?;
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        while let Some(batch) = answer.next().await.map_err(|error| status(&error))? {
+            for row in found::rows(&batch) {
+                bytes += row.log.encoded_len();
+                found.push(row);
+                if bytes > max_bytes {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -101,9 +120,9 @@ impl query_service_server::QueryService for QueryService {
         self.may_query(&request)?;
         let request = request.into_inner();
         let max_rows = (request.max_rows > 0).then_some(request.max_rows as usize);
-        let answer = self.engine.sql(&request.query, max_rows).await.map_err(|error| status(&error))?;
-        let responses = sql::responses(&answer, request.format())?;
-        Ok(Response::new(Box::pin(stream::iter(responses.into_iter().map(Ok)))))
+        let answer = self.asker.ask(&request.query, max_rows).await.map_err(|error| status(&error))?;
+        let parts = Parts::of(answer, Messages::new(request.format()));
+        Ok(Response::new(Box::pin(parts.map(|part| part.map_err(|error| status(&error))))))
     }
 
     async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
@@ -116,7 +135,7 @@ impl query_service_server::QueryService for QueryService {
         }
         let (start, end) = (request.start_time_unix_nano, request.end_time_unix_nano);
         let condition = filter::condition(&request.filter.unwrap_or_default(), start, end);
-        let rows = self.find(&condition, "time DESC, seq DESC", limit).await?;
+        let rows = self.find(&condition, "time DESC, seq DESC", limit, MAX_SEARCH_BYTES).await?;
         Ok(Response::new(search_response(rows)))
     }
 
@@ -131,7 +150,10 @@ impl query_service_server::QueryService for QueryService {
         let backlog = request.backlog.min(MAX_SEARCH);
         let mut old = match backlog {
             0 => Vec::new(),
-            _ => self.find(&filter::condition(&filter, 0, 0), "seq DESC", backlog).await?,
+            _ => {
+                let condition = filter::condition(&filter, 0, 0);
+                self.find(&condition, "seq DESC", backlog, MAX_BACKLOG_BYTES).await?
+            }
         };
         let newest = old.first().map_or(-1, |row| row.seq);
         old.reverse();

@@ -1,43 +1,66 @@
-//! An answer of the engine as a stream of messages.
+//! An answer as messages of gRPC.
 
-use arrow::{ipc::writer::StreamWriter, record_batch::RecordBatch};
-use lapwing::{
-    status::Kind,
-    v1::{SqlColumn, SqlFormat, SqlResponse},
-};
-use lapwing_store::{engine::Answer, export};
+use arrow::{datatypes::Schema, error::ArrowError, record_batch::RecordBatch};
+use lapwing::v1::{SqlColumn, SqlFormat, SqlResponse};
+use lapwing_store::export::{self, ArrowPieces};
 use prost_types::{ListValue, Value, value::Kind as Json};
-use tonic::Status;
+
+use super::parts::Form;
 
 /// A message is sent when it has reached this size.
 const MESSAGE_BYTES: usize = 256 << 10;
 /// Whole numbers beyond this are not exact as JSON numbers.
 const MAX_EXACT: u64 = 1 << 53;
 
-/// The messages of an answer.
-pub(super) fn responses(answer: &Answer, format: SqlFormat) -> Result<Vec<SqlResponse>, Status> {
-    let fields = answer.schema.fields().iter();
-    let columns =
-        fields.map(|field| SqlColumn { name: field.name().clone(), r#type: field.data_type().to_string() });
-    let mut responses = vec![SqlResponse { columns: columns.collect(), ..SqlResponse::default() }];
-    let failed = |error: arrow::error::ArrowError| {
-        Kind::Internal.status(format!("the answer can't be written: {error}"))
-    };
-    match format {
-        SqlFormat::Arrow => arrow_parts(answer, &mut responses).map_err(failed)?,
-        _ => {
-            for batch in &answer.batches {
-                row_parts(batch, &mut responses).map_err(failed)?;
-            }
-        }
-    }
-    if let Some(last) = responses.last_mut() {
-        last.truncated = answer.truncated;
-    }
-    Ok(responses)
+/// Messages of one format.
+pub(super) struct Messages {
+    format: SqlFormat,
+    pieces: Option<ArrowPieces>,
 }
 
-fn row_parts(batch: &RecordBatch, responses: &mut Vec<SqlResponse>) -> Result<(), arrow::error::ArrowError> {
+impl Messages {
+    pub(super) fn new(format: SqlFormat) -> Self {
+        Self { format, pieces: None }
+    }
+}
+
+impl Form for Messages {
+    type Part = SqlResponse;
+
+    fn begin(&mut self, schema: &Schema) -> Result<Vec<SqlResponse>, ArrowError> {
+        let fields = schema.fields().iter();
+        let columns = fields
+            .map(|field| SqlColumn { name: field.name().clone(), r#type: field.data_type().to_string() });
+        let mut parts = vec![SqlResponse { columns: columns.collect(), ..SqlResponse::default() }];
+        if self.format == SqlFormat::Arrow {
+            let (pieces, first) = ArrowPieces::begin(schema)?;
+            self.pieces = Some(pieces);
+            parts.push(SqlResponse { arrow: first.into(), ..SqlResponse::default() });
+        }
+        Ok(parts)
+    }
+
+    fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<SqlResponse>, ArrowError> {
+        match &mut self.pieces {
+            Some(pieces) => Ok(arrow_parts(&pieces.batch(batch)?)),
+            None => row_parts(batch),
+        }
+    }
+
+    fn end(&mut self, truncated: bool) -> Result<Vec<SqlResponse>, ArrowError> {
+        let mut parts = Vec::new();
+        if let Some(pieces) = self.pieces.take() {
+            parts.push(SqlResponse { arrow: pieces.end()?.into(), ..SqlResponse::default() });
+        }
+        if truncated {
+            parts.push(SqlResponse { truncated, ..SqlResponse::default() });
+        }
+        Ok(parts)
+    }
+}
+
+fn row_parts(batch: &RecordBatch) -> Result<Vec<SqlResponse>, ArrowError> {
+    let mut parts = Vec::new();
     let mut bytes = 0;
     let mut part = SqlResponse::default();
     for row in export::values(batch)? {
@@ -45,30 +68,20 @@ fn row_parts(batch: &RecordBatch, responses: &mut Vec<SqlResponse>) -> Result<()
         bytes += prost::Message::encoded_len(&row);
         part.rows.push(row);
         if bytes >= MESSAGE_BYTES {
-            responses.push(std::mem::take(&mut part));
+            parts.push(std::mem::take(&mut part));
             bytes = 0;
         }
     }
     if !part.rows.is_empty() {
-        responses.push(part);
+        parts.push(part);
     }
-    Ok(())
+    Ok(parts)
 }
 
-fn arrow_parts(answer: &Answer, responses: &mut Vec<SqlResponse>) -> Result<(), arrow::error::ArrowError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), &answer.schema)?;
-    for batch in &answer.batches {
-        writer.write(batch)?;
-        let part = std::mem::take(writer.get_mut());
-        // Messages have a size limit at the other end; the stream may be cut anywhere.
-        let chunks = part.chunks(MESSAGE_BYTES * 4);
-        responses.extend(
-            chunks.map(|chunk| SqlResponse { arrow: chunk.to_vec().into(), ..SqlResponse::default() }),
-        );
-    }
-    let rest = writer.into_inner()?;
-    responses.push(SqlResponse { arrow: rest.into(), ..SqlResponse::default() });
-    Ok(())
+/// Messages have a size limit at the other end; the stream may be cut anywhere.
+fn arrow_parts(piece: &[u8]) -> Vec<SqlResponse> {
+    let chunks = piece.chunks(MESSAGE_BYTES * 4);
+    chunks.map(|chunk| SqlResponse { arrow: chunk.to_vec().into(), ..SqlResponse::default() }).collect()
 }
 
 fn value(json: serde_json::Value) -> Value {

@@ -1,20 +1,22 @@
-//! `attributes['key']`, and `attribute(attributes, 'key')` for doors that know no subscripts.
+//! `attributes['key']`, `attributes.key` and `attributes ->> 'key'`, and `attribute(attributes, 'key')` for doors that know none of these.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{Array, AsArray, StringViewBuilder},
-    datatypes::DataType,
+    datatypes::{DataType, Field},
 };
 use datafusion::{
-    common::{DFSchema, ScalarValue, exec_err, plan_err},
+    common::{Column, DFSchema, ScalarValue, TableReference, exec_err, plan_err},
     error::Result,
     logical_expr::{
-        ColumnarValue, Expr, ExprSchemable, GetFieldAccess, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-        Signature, Volatility,
-        planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr},
+        Between, BinaryExpr, ColumnarValue, Expr, ExprSchemable, GetFieldAccess, Like, ScalarFunctionArgs,
+        ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+        expr::InList,
+        planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr},
     },
     prelude::lit,
+    sql::sqlparser::ast::BinaryOperator,
 };
 
 /// The value of a key in a map of strings; null when it is not there.
@@ -92,14 +94,61 @@ impl ExprPlanner for MapSubscript {
             GetFieldAccess::ListRange { .. } => None,
         };
         match key.filter(|_| is_map) {
-            Some(key) => {
-                let function = ScalarUDF::from(Attribute::default());
-                let name = format!("{}[{key}]", access.expr.schema_name());
-                Ok(PlannerResult::Planned(function.call(vec![access.expr, lit(key)]).alias(name)))
-            }
+            Some(key) => Ok(PlannerResult::Planned(value_of(access.expr, key))),
             None => Ok(PlannerResult::Original(access)),
         }
     }
+
+    /// `attributes.http.status` is the key `http.status`.
+    fn plan_compound_identifier(
+        &self,
+        field: &Field,
+        qualifier: Option<&TableReference>,
+        nested_names: &[String],
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        if !matches!(field.data_type(), DataType::Map(..)) {
+            return Ok(PlannerResult::Original(Vec::new()));
+        }
+        let map = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        Ok(PlannerResult::Planned(value_of(map, nested_names.join("."))))
+    }
+
+    /// As PostgreSQL reads a value of JSON.
+    fn plan_binary_op(
+        &self,
+        binary: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let is_arrow = matches!(binary.op, BinaryOperator::Arrow | BinaryOperator::LongArrow);
+        if !is_arrow || !matches!(binary.left.get_type(schema)?, DataType::Map(..)) {
+            return Ok(PlannerResult::Original(binary));
+        }
+        match rebound(&binary.left, &binary.right) {
+            Some(planned) => Ok(PlannerResult::Planned(planned)),
+            None => Ok(PlannerResult::Original(binary)),
+        }
+    }
+}
+
+/// `map ->> right`. The parser binds the arrow weaker than comparisons, so `map ->> 'key' = 'v'` comes as
+/// `map ->> ('key' = 'v')`: the arrow goes to the key, as PostgreSQL reads it.
+fn rebound(map: &Expr, right: &Expr) -> Option<Expr> {
+    let inner = |expr: &Expr| rebound(map, expr).map(Box::new);
+    Some(match right.clone() {
+        Expr::Literal(value, _) => value_of(map.clone(), literal(&value)?),
+        Expr::BinaryExpr(binary) => Expr::BinaryExpr(BinaryExpr { left: inner(&binary.left)?, ..binary }),
+        Expr::Like(like) => Expr::Like(Like { expr: inner(&like.expr)?, ..like }),
+        Expr::InList(list) => Expr::InList(InList { expr: inner(&list.expr)?, ..list }),
+        Expr::Between(between) => Expr::Between(Between { expr: inner(&between.expr)?, ..between }),
+        Expr::IsNull(expr) => Expr::IsNull(inner(&expr)?),
+        Expr::IsNotNull(expr) => Expr::IsNotNull(inner(&expr)?),
+        _ => return None,
+    })
+}
+
+fn value_of(map: Expr, key: String) -> Expr {
+    let name = format!("{}[{key}]", map.schema_name());
+    ScalarUDF::from(Attribute::default()).call(vec![map, lit(key)]).alias(name)
 }
 
 fn literal(value: &ScalarValue) -> Option<String> {

@@ -1,9 +1,6 @@
 //! The table `ledger`: what agents and journal know, beside what the tables hold.
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use arrow::{
     array::{ArrayRef, Int64Array, StringViewArray, TimestampNanosecondArray},
@@ -11,73 +8,15 @@ use arrow::{
     error::ArrowError,
     record_batch::RecordBatch,
 };
-use async_trait::async_trait;
-use datafusion::{
-    catalog::{MemTable, Session, TableProvider},
-    error::Result,
-    logical_expr::{Expr, TableType},
-    physical_plan::ExecutionPlan,
-};
 
-use crate::{
-    SourceCounts, Tables,
-    ledger::{Ledger, LedgerEntry, LedgerSource, Told},
-    schema,
-};
+use super::{Ledger, LedgerEntry, Told};
+use crate::{SourceCounts, schema};
 
 /// Its name in SQL.
-pub(super) const NAME: &str = "ledger";
+pub(crate) const NAME: &str = "ledger";
 
-/// Made anew for each query that names it.
-pub(super) struct LedgerTable {
-    source: Arc<dyn LedgerSource>,
-    tables: Arc<Tables>,
-}
-
-impl fmt::Debug for LedgerTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LedgerTable").finish_non_exhaustive()
-    }
-}
-
-impl LedgerTable {
-    pub(super) fn new(source: Arc<dyn LedgerSource>, tables: Arc<Tables>) -> Self {
-        Self { source, tables }
-    }
-
-    async fn rows(&self) -> Result<RecordBatch, ArrowError> {
-        let view = self.tables.view();
-        let mut memory = SourceCounts::default();
-        view.memory.iter().for_each(|(table, rows)| memory.add(*table, rows));
-        // Asked after the view was taken: what is in it was journaled before.
-        let ledger = self.source.ledger().await;
-        record_batch(&ledger, view.lake.stored.as_deref(), &memory)
-    }
-}
-
-#[async_trait]
-impl TableProvider for LedgerTable {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().await?;
-        MemTable::try_new(schema(), vec![vec![rows]])?.scan(state, projection, filters, limit).await
-    }
-}
-
-fn schema() -> SchemaRef {
+/// Its columns.
+pub(crate) fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let text = ["agent", "source", "kind"].map(|name| Field::new(name, DataType::Utf8View, false));
         let counts = [
@@ -105,7 +44,8 @@ fn schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-fn record_batch(
+/// The ledger as rows, beside what is stored and what is in memory.
+pub(crate) fn record_batch(
     ledger: &Ledger,
     stored: Option<&SourceCounts>,
     memory: &SourceCounts,
@@ -137,7 +77,7 @@ fn record_batch(
         Arc::new(StringViewArray::from_iter_values(kinds)),
         told(&|told| told.read),
         told(&|told| told.truncated),
-        told(&|told| told.dropped.values().sum()),
+        told(&|told| told.dropped.values().fold(0, |sum: u64, events| sum.saturating_add(*events))),
         told(&|told| told.spooled),
         told(&|told| told.read.saturating_sub(before_sending(told))),
         told(&|told| told.acknowledged),
@@ -163,8 +103,7 @@ fn before_sending(told: &Told) -> u64 {
     told.dropped
         .iter()
         .filter(|(cause, _)| *cause != lapwing::batch::DEAD_LETTER)
-        .map(|(_, events)| events)
-        .sum()
+        .fold(0, |sum: u64, (_, events)| sum.saturating_add(*events))
 }
 
 /// As JSON.

@@ -1,0 +1,228 @@
+//! The query process.
+
+use std::{
+    io::{self, Stdout},
+    path::PathBuf,
+    process::ExitCode,
+    sync::mpsc::{self, Receiver},
+    thread,
+};
+
+use arrow::record_batch::RecordBatch;
+
+use super::{
+    confine::{self, Memory},
+    wire::{self, End, Frame, Joined, Question},
+};
+use crate::{
+    engine::{Engine, Prepared, QueryError, Running, bytes, compact},
+    export::ArrowPieces,
+};
+
+/// Threads that work on a query; as many parts the engine makes of it.
+const WORKERS: usize = 2;
+/// Threads that read files.
+const MAX_READERS: usize = 4;
+/// Frames that are read ahead of what is asked for.
+const READ_AHEAD: usize = 2;
+/// A piece of an answer has about this size.
+const PIECE_BYTES: usize = 256 << 10;
+/// Largest row of an answer.
+const MAX_ROW_BYTES: usize = 8 << 20;
+/// What the engine may use of the memory by its own account; the rest is for what it does not count.
+const COUNTED: (usize, usize) = (5, 8);
+/// What a query may put on the disk, as a multiple of its memory.
+const SPILL_FACTOR: u64 = 8;
+
+/// How a query process is started.
+#[derive(Debug)]
+pub struct ChildOptions {
+    /// The lake's folder, when there is one.
+    pub lake: Option<PathBuf>,
+    /// A folder of its own for what its memory can't hold.
+    pub spill: PathBuf,
+    /// Memory of all queries, in bytes.
+    pub max_memory: usize,
+}
+
+/// Answers questions from the standard input until it ends.
+#[must_use]
+pub fn run(options: &ChildOptions) -> ExitCode {
+    match Child::start(options).and_then(Child::serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the collector reads it, and logs what it makes of it")]
+fn complain(text: &dyn std::fmt::Display) {
+    eprintln!("{text}");
+}
+
+struct Child {
+    engine: Engine,
+    runtime: tokio::runtime::Runtime,
+    memory: Memory,
+    frames: Receiver<Frame>,
+    out: Stdout,
+}
+
+impl Child {
+    fn start(options: &ChildOptions) -> io::Result<Self> {
+        let memory = Memory::open()?;
+        // Before there is a second thread: rights are given away by each thread for itself and those it starts.
+        for kept in confine::give_rights_away(options.lake.as_deref(), &options.spill) {
+            complain(&format_args!("a query process keeps rights: {kept}"));
+        }
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(MAX_READERS)
+            .enable_time()
+            .build()?;
+        let spill_bytes = (options.max_memory as u64).saturating_mul(SPILL_FACTOR);
+        let engine = Engine::new(&options.spill, spill_bytes).map_err(io::Error::other)?;
+        let (sender, frames) = mpsc::sync_channel(READ_AHEAD);
+        thread::Builder::new().name("questions".to_owned()).spawn(move || read_frames(&sender))?;
+        Ok(Self { engine, runtime, memory, frames, out: io::stdout() })
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        loop {
+            wire::write(&mut self.out, wire::READY, &[])?;
+            let Ok(frame) = self.frames.recv() else { return Ok(()) };
+            if frame.kind != wire::ASK {
+                return Err(io::Error::other(format!(
+                    "expected a question, got a frame of kind {}",
+                    frame.kind
+                )));
+            }
+            match self.answer(&frame.payload) {
+                Ok(end) => wire::write(&mut self.out, wire::END, &wire::json(&end))?,
+                Err(Stopped::Query(error)) => wire::write(&mut self.out, wire::FAILED, &wire::json(&error))?,
+                Err(Stopped::Pipe(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn answer(&mut self, payload: &[u8]) -> Result<End, Stopped> {
+        let question: Question = wire::parse(payload)?;
+        self.memory.allow(question.memory)?;
+        let counted = question.memory / COUNTED.1 * COUNTED.0;
+
+        let mut prepared = {
+            let prepared = self.engine.prepare(&question.query, question.lake.as_ref(), counted);
+            self.runtime.block_on(prepared)?
+        };
+        let needs = prepared.optimize(question.max_rows)?;
+        wire::write(&mut self.out, wire::NEEDS, &wire::json(&needs))?;
+        for need in &needs {
+            let rows = self.rows()?;
+            prepared.hand_over(need, rows);
+        }
+
+        let mut running = self.begin(prepared, question.max_rows)?;
+        self.stream(&mut running)?;
+        Ok(End { truncated: running.truncated() })
+    }
+
+    /// The rows of one need.
+    fn rows(&self) -> Result<Vec<RecordBatch>, Stopped> {
+        let mut joined = Joined::default();
+        let mut rows = Vec::new();
+        loop {
+            let frame = self.frames.recv().map_err(io::Error::other)?;
+            match frame.kind {
+                wire::ROWS => rows.extend(joined.read(frame.payload).map_err(failed)?),
+                wire::ROWS_END => return Ok(rows),
+                other => {
+                    let error = format!("expected rows, got a frame of kind {other}");
+                    return Err(Stopped::Pipe(io::Error::other(error)));
+                }
+            }
+        }
+    }
+
+    fn begin(&self, prepared: Prepared, max_rows: usize) -> Result<Running, Stopped> {
+        Ok(self.runtime.block_on(prepared.run(max_rows))?)
+    }
+
+    /// Writes the answer. A pipe that is full holds the query up: nothing is found that nobody reads.
+    fn stream(&mut self, running: &mut Running) -> Result<(), Stopped> {
+        let (mut pieces, first) = ArrowPieces::begin(&running.schema).map_err(failed)?;
+        wire::write(&mut self.out, wire::ANSWER, &first)?;
+        while let Some(batch) = self.runtime.block_on(running.next())? {
+            for part in parts(&batch)? {
+                let piece = pieces.batch(&part).map_err(failed)?;
+                wire::write(&mut self.out, wire::ANSWER, &piece)?;
+            }
+        }
+        // A decoder gives out rows without bytes, such as those of `SELECT NULL`, at the next byte.
+        wire::write(&mut self.out, wire::ANSWER, &pieces.end().map_err(failed)?)?;
+        Ok(())
+    }
+}
+
+/// Parts of a batch of about [`PIECE_BYTES`] each, that share no memory.
+fn parts(batch: &RecordBatch) -> Result<Vec<RecordBatch>, QueryError> {
+    let bytes = bytes(batch);
+    if bytes > PIECE_BYTES && batch.num_rows() > 1 {
+        // Halves, and so on: rows differ in size.
+        let half = batch.num_rows() / 2;
+        let mut first = parts(&batch.slice(0, half))?;
+        first.extend(parts(&batch.slice(half, batch.num_rows() - half))?);
+        return Ok(first);
+    }
+    if bytes > MAX_ROW_BYTES {
+        let reason =
+            format!("a row of the answer has {} MiB, at most {} are sent", bytes >> 20, MAX_ROW_BYTES >> 20);
+        return Err(QueryError::Invalid(reason));
+    }
+    Ok(vec![compact(batch).map_err(failed)?])
+}
+
+/// Reads what the collector sends. When that ends, the collector is gone or wants no answer any more, whatever the other
+/// threads are at.
+fn read_frames(sender: &mpsc::SyncSender<Frame>) {
+    let mut input = io::stdin().lock();
+    loop {
+        let frame = match wire::read(&mut input, wire::MAX_TO_CHILD) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => std::process::exit(0),
+            Err(error) => {
+                complain(&error);
+                std::process::exit(1);
+            }
+        };
+        if sender.send(frame).is_err() {
+            std::process::exit(0);
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Stopped {
+    /// The query is at fault, or ran into a limit; the process goes on.
+    Query(QueryError),
+    /// The collector can't be reached.
+    Pipe(io::Error),
+}
+
+impl From<QueryError> for Stopped {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Pipe(error)
+    }
+}
+
+fn failed(error: arrow::error::ArrowError) -> QueryError {
+    QueryError::Failed(error.to_string())
+}
