@@ -19,8 +19,8 @@ use super::content::Content;
 pub(super) const HEAD: usize = 1024;
 /// Bytes before the position whose hash travels with it.
 const TRACE: usize = 256;
-/// Bytes before a mark that its hash covers.
-const MARK: usize = 64;
+/// Bytes before a mark that its hash covers: more than the end that all lines of a log have in common.
+const MARK: usize = 256;
 /// So many lines before the position have a mark each ...
 const LAST_LINES: usize = 4;
 /// ... and each further one stands about so many times further away than the one before it.
@@ -90,9 +90,14 @@ fn last(bytes: &[u8], length: usize) -> &[u8] {
     &bytes[bytes.len().saturating_sub(length)..]
 }
 
-/// The hash of a mark, by the bytes before it.
-fn mark_hash(before: &[u8]) -> u32 {
-    xxh3_64(last(before, MARK)) as u32
+/// How many bytes the hash of a mark covers. One that the head says nothing of covers all that is before it.
+fn covered(at: u64) -> usize {
+    usize::try_from(at).ok().filter(|at| *at <= HEAD).unwrap_or(MARK)
+}
+
+/// The hash of a mark at `at`, by the bytes before it.
+fn mark_hash(at: u64, before: &[u8]) -> u32 {
+    xxh3_64(last(before, covered(at))) as u32
 }
 
 impl Marks {
@@ -108,7 +113,8 @@ impl Marks {
             if is_first || line < before || (line < MARK && start > 0) {
                 break;
             }
-            found.push(Mark { at: start + line as u64, hash: mark_hash(&bytes[..line]) });
+            let at = start + line as u64;
+            found.push(Mark { at, hash: mark_hash(at, &bytes[..line]) });
 
             // The last lines each, the others ever further apart.
             let length = bytes.len() - line;
@@ -116,7 +122,8 @@ impl Marks {
             distance = next + 1;
         }
         if before > 0 && bytes[before - 1] == b'\n' {
-            found.push(Mark { at: start + before as u64, hash: mark_hash(&bytes[..before]) });
+            let at = start + before as u64;
+            found.push(Mark { at, hash: mark_hash(at, &bytes[..before]) });
         }
 
         self.0.extend(found.into_iter().rev());
@@ -210,10 +217,10 @@ impl Fingerprint {
     pub(super) fn same_up_to(&self, content: &mut Content, size: u64) -> io::Result<Option<u64>> {
         let near = self.marks.0.iter().rev().filter(|mark| mark.at <= size && mark.at >= self.offset / 2);
         for mark in near {
-            let length = MARK.min(usize::try_from(mark.at).unwrap_or(MARK));
+            let length = covered(mark.at);
             let before = content.read_at(mark.at - length as u64, length)?;
             if before.len() == length
-                && mark_hash(&before) == mark.hash
+                && mark_hash(mark.at, &before) == mark.hash
                 && self.begins_alike(content, mark.at)?
             {
                 return Ok(Some(mark.at));
@@ -254,9 +261,9 @@ impl Fingerprint {
     fn marks_are_before(&self, content: &mut Content, place: u64) -> io::Result<bool> {
         for mark in self.marks.0.iter().rev() {
             let Some(at) = place.checked_sub(self.offset - mark.at) else { break };
-            let length = MARK.min(usize::try_from(mark.at).unwrap_or(MARK));
+            let length = covered(mark.at);
             let Some(from) = at.checked_sub(length as u64) else { break };
-            if mark_hash(&content.read_at(from, length)?) != mark.hash {
+            if mark_hash(mark.at, &content.read_at(from, length)?) != mark.hash {
                 return Ok(false);
             }
         }

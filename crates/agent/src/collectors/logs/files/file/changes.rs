@@ -10,7 +10,7 @@ use std::{
 };
 
 use lapwing::v1::FilePosition;
-use memchr::memrchr;
+use memchr::{memchr_iter, memrchr};
 
 use super::{Bounds, Content, Events, GONE, Step, TailedFile, UTF16, places};
 use crate::collectors::logs::files::{
@@ -24,6 +24,9 @@ use crate::collectors::logs::files::{
 const SETTLES: Duration = Duration::from_secs(1);
 /// Names beside a file that changed within this time before a search may change again at the same moment.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// Bytes before a difference that must be the same for those before them to be taken for the same.
+const EVIDENCE: usize = 256;
 
 /// What became of a file whose read part changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,12 @@ pub(super) struct Doubt {
     /// Size and time of change, as of the last look.
     seen: (u64, u64),
     since: Instant,
+}
+
+/// Whether these bytes, which still stand at `start`, tell that what is before them is the same, too. Lines of the same width have their
+/// ends in common, and the first of these may be such an end.
+fn is_evidence(same: &[u8], start: u64) -> bool {
+    start == 0 || (same.len() >= EVIDENCE && memchr_iter(b'\n', same).nth(1).is_some())
 }
 
 impl TailedFile {
@@ -200,9 +209,8 @@ impl TailedFile {
             Some(end) => start + end as u64 + 1,
             None => return Ok(None),
         };
-        // A line that was cut off in its middle was given out whole: what comes to it is its rest.
         let is_most = line >= self.offset / 2 && line <= size;
-        Ok(Some(line).filter(|_| is_most))
+        Ok(Some(line).filter(|_| is_most && is_evidence(&self.trace[..same], start)))
     }
 
     /// The file is shorter than what was read of it. It may have been truncated, or is just being written anew with the same content.
@@ -252,9 +260,10 @@ impl TailedFile {
         let start = self.offset - self.trace.len() as u64;
         let is_cut = if size > start {
             let bytes = self.content.read_at(start, self.trace.len())?;
-            self.trace.starts_with(&bytes)
+            self.trace.starts_with(&bytes) && is_evidence(&bytes, start)
         } else {
-            known.same_up_to(&mut self.content, size)?.is_some()
+            // What is between a mark and the end may be new.
+            known.same_up_to(&mut self.content, size)? == Some(size)
         };
         if is_cut {
             let tail = self.content.read_at(size.saturating_sub(1), 1)?;

@@ -1,5 +1,7 @@
 //! What a reader gives of a file, whatever is done to it.
 
+mod rewritten;
+
 use std::{fs, io::Write};
 
 use super::*;

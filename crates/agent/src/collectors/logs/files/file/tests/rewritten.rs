@@ -1,0 +1,60 @@
+//! Files that are written anew, and what looks like what was read before.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+
+/// Output of a program whose lines differ in their first characters only.
+fn run(run: u32, lines: std::ops::Range<u32>) -> String {
+    let constant =
+        "\"service\":\"payments\",\"env\":\"production\",\"region\":\"eu-central-1\",\"version\":\"1.2.3\"";
+    lines.map(|n| format!("{{\"run\":{run:04},\"step\":{n:04},{constant}}}\n")).collect()
+}
+
+/// All that comes in several looks: a file that became shorter is looked at again before it is read.
+fn read_in_looks(file: &mut TailedFile) -> String {
+    let bytes: Vec<u8> = (0..4).flat_map(|_| read_all(file)).collect();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn read_until(file: &mut TailedFile, end: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut all = String::new();
+    while !all.ends_with(end) {
+        assert!(Instant::now() < deadline, "{all:?} does not end with {end:?}");
+        all.push_str(std::str::from_utf8(&read_all(file)).unwrap());
+    }
+    all
+}
+
+#[test]
+fn other_lines_of_the_same_width_are_read_whole() {
+    let banner = "starting up\n".repeat(100);
+    for banner in ["", &banner] {
+        for count in [3, 7, 15, 40, 400] {
+            let case = Case::new(format!("{banner}{}", run(1, 0..count)).as_bytes());
+            let mut file = case.open();
+            read_all(&mut file);
+            let mut away = case.open();
+            let new = format!("{banner}{}", run(2, 0..count + 1));
+            fs::write(&case.path, &new).unwrap();
+            away.resume(&held(&file), file.events.clone(), Auto).unwrap();
+            for (file, who) in [(&mut file, "there"), (&mut away, "away")] {
+                let given = read_in_looks(file);
+                // Behind a banner that is most of the file, reading may go on.
+                let is_all = given == new || (count < 15 && given.ends_with(&run(2, 0..count + 1)));
+                assert!(is_all, "{who}, {count} lines: {} of {} bytes", given.len(), new.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn lines_that_come_while_a_file_is_cut_to_its_first_lines_are_read() {
+    let case = Case::new(lines(0..1000).as_bytes());
+    let mut file = case.open();
+    read_all(&mut file);
+    fs::write(&case.path, lines(0..900) + "new 1\nnew 2\n").unwrap();
+    let given = read_in_looks(&mut file);
+    assert!(given.ends_with("new 1\nnew 2\n"), "{given:?}");
+}
