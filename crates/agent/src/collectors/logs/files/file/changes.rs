@@ -161,6 +161,7 @@ impl TailedFile {
         self.marks = Marks::default();
         self.doubt = None;
         self.known = None;
+        self.size_seen = 0;
         self.is_utf16 = false;
         self.moved(0);
     }

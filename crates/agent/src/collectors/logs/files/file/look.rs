@@ -58,7 +58,6 @@ impl TailedFile {
         if about.size < self.searched || self.doubt.is_some() {
             return self.shrunk(about, bounds);
         }
-        self.size_seen = about.size;
         let was_modified = std::mem::replace(&mut self.modified, about.modified) != about.modified;
         if let Some(gap) = self.gap.filter(|gap| gap.size == about.size && !was_modified)
             && self.is_still_padding(gap)?
@@ -79,6 +78,7 @@ impl TailedFile {
             self.searched = self.offset;
         }
         if self.searched - self.offset > bounds.max_line as u64 {
+            self.size_seen = about.size;
             return self.search_end(bounds);
         }
         self.read(about.size, bounds)
@@ -101,6 +101,8 @@ impl TailedFile {
                 self.changed(about, bounds)
             };
         }
+        // What is not the file that was read tells nothing of how much of that was not.
+        self.size_seen = size;
         if self.offset == 0 && text::is_utf16(&chunk) {
             self.is_utf16 = true;
             if self.was_utf16 {

@@ -50,6 +50,17 @@ fn other_lines_of_the_same_width_are_read_whole() {
 }
 
 #[test]
+fn a_file_that_was_read_whole_loses_nothing_when_it_is_written_anew_and_is_longer() {
+    let case = Case::new(lines(0..100).as_bytes());
+    let mut file = case.open();
+    read_all(&mut file);
+    fs::write(&case.path, lines(1000..1300)).unwrap();
+    let Step::Changed(Change::Anew { lost: 0 }) = file.step(BOUNDS).unwrap() else { panic!() };
+    assert_eq!(read_in_looks(&mut file), lines(1000..1300));
+    assert!(file.events.dropped.is_empty());
+}
+
+#[test]
 fn lines_that_come_while_a_file_is_cut_to_its_first_lines_are_read() {
     let case = Case::new(lines(0..1000).as_bytes());
     let mut file = case.open();
