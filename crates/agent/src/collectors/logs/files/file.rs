@@ -253,9 +253,7 @@ impl TailedFile {
         match self.look(bounds)? {
             Step::Idle if self.live.is_some() => {
                 // Nobody will end the copy's last line.
-                let last = self.unfinished_line(bounds)?;
-                self.leave_copy();
-                Ok(last.unwrap_or(Step::Searching))
+                Ok(self.last_of_copy(bounds)?.unwrap_or(Step::Searching))
             }
             Step::Idle => self.wait_for_end(bounds),
             step => Ok(step),

@@ -4,7 +4,10 @@ use std::{io, time::Instant};
 
 use memchr::memchr;
 
-use super::{Bounds, Step, TailedFile, look::cut_line};
+use super::{
+    Bounds, Step, TailedFile,
+    look::{FILLED, cut_line},
+};
 use crate::{collectors::logs::files::text, input::LinePart};
 
 /// The last line, which has no end.
@@ -19,11 +22,12 @@ pub(super) struct Quiet {
 impl TailedFile {
     /// Gives out what there is of the last line when it stayed as it is for long enough.
     pub(super) fn wait_for_end(&mut self, bounds: Bounds) -> io::Result<Step> {
-        let Some(limit) = bounds.unfinished.filter(|_| self.searched > self.offset && self.doubt.is_none())
-        else {
+        let waits_for_ever = bounds.unfinished.is_none() && !self.is_padded()?;
+        if self.searched == self.offset || self.doubt.is_some() || waits_for_ever {
             self.quiet = None;
             return Ok(Step::Idle);
-        };
+        }
+        let limit = bounds.unfinished.unwrap_or(FILLED);
         let at = self.searched;
         let quiet = *self.quiet.get_or_insert_with(|| Quiet { at, since: Instant::now() });
         if quiet.at != at {
@@ -33,7 +37,30 @@ impl TailedFile {
         if quiet.since.elapsed() < limit {
             return Ok(Step::Idle);
         }
+        if bounds.unfinished.is_none() && !self.goes_on_behind_padding()? {
+            self.quiet = None;
+            return Ok(Step::Idle);
+        }
         self.give_part(bounds)
+    }
+
+    /// Whether there are NULs behind what was searched.
+    fn is_padded(&self) -> io::Result<bool> {
+        Ok(self.content.about()?.size > self.searched)
+    }
+
+    /// The last line of a copy, or the part of it before padding that has something behind it.
+    pub(super) fn last_of_copy(&mut self, bounds: Bounds) -> io::Result<Option<Step>> {
+        if self.searched > self.offset && self.goes_on_behind_padding()? {
+            let part = self.give_part(bounds)?;
+            if matches!(part, Step::Lines { .. }) {
+                return Ok(Some(part));
+            }
+        }
+
+        let last = self.unfinished_line(bounds)?;
+        self.leave_copy();
+        Ok(last)
     }
 
     fn give_part(&mut self, bounds: Bounds) -> io::Result<Step> {

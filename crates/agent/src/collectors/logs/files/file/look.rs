@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// ... namely so often.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long NULs before other bytes wait to be filled, where last lines wait for ever.
-const FILLED: Duration = Duration::from_secs(1);
+pub(super) const FILLED: Duration = Duration::from_secs(1);
 
 /// NULs behind what was read: space that is to be filled, or that never will be.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +42,11 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// NULs up to `checked`, since as long as those `before`.
+    /// NULs up to `checked`, since as long as those `before`. Those that something came behind wait to be filled from then on.
     fn new(before: Option<Self>, checked: u64, size: u64, ends: bool) -> Self {
         let looked = Instant::now();
-        Self { checked, size, since: before.map_or(looked, |gap| gap.since), ends, looked }
+        let since = before.filter(|gap| gap.ends || !ends).map_or(looked, |gap| gap.since);
+        Self { checked, size, since, ends, looked }
     }
 }
 
@@ -212,6 +213,23 @@ impl TailedFile {
         }
         self.gap = Some(Gap::new(before, place, size, true));
         Ok(Step::Searching)
+    }
+
+    /// Whether something other than NULs comes behind the padding at `searched`.
+    pub(super) fn goes_on_behind_padding(&mut self) -> io::Result<bool> {
+        let mut place = self.searched;
+        for _ in 0..SEARCH_CHUNKS {
+            place = self.content.data_from(place)?;
+            let chunk = self.content.read_at(place, CHUNK)?;
+            if chunk.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+            if chunk.is_empty() {
+                return Ok(false);
+            }
+            place += chunk.len() as u64;
+        }
+        Ok(false)
     }
 
     /// Looks for the end of a line that is too long already; what is beyond the limit is not kept.

@@ -69,3 +69,41 @@ fn lines_that_come_while_a_file_is_cut_to_its_first_lines_are_read() {
     let given = read_in_looks(&mut file);
     assert!(given.ends_with("new 1\nnew 2\n"), "{given:?}");
 }
+
+#[test]
+fn a_line_that_ends_in_padding_does_not_hold_up_what_is_behind() {
+    for length in [3, 2000] {
+        let content = [vec![b'x'; length], vec![0; 100], b"rest\nnext\n".to_vec()].concat();
+        let case = Case::new(&content);
+        let mut file = case.open();
+        read_until(&mut file, "rest\nnext\n");
+    }
+}
+
+#[test]
+fn padding_within_a_copy_does_not_hide_what_is_behind() {
+    let case = Case::new(lines(0..10).as_bytes());
+    let mut file = case.open();
+    read_all(&mut file);
+    let more = [b"broken", [0; 100].as_slice(), b"off\nlast\n"].concat();
+    case.append(&more);
+    fs::copy(&case.path, case.path.with_extension("log.1")).unwrap();
+    fs::write(&case.path, b"next\n").unwrap();
+    assert_eq!(read_until(&mut file, "next\n"), "broken\noff\nlast\nnext\n");
+}
+
+#[test]
+fn padding_that_was_there_for_long_still_waits_to_be_filled_once_something_is_behind_it() {
+    let case = Case::new(&[0; 4096]);
+    let writer = OpenOptions::new().write(true).open(&case.path).unwrap();
+    let mut file = case.open();
+    assert!(read_all(&mut file).is_empty());
+    if let Some(gap) = &mut file.gap {
+        gap.since -= Duration::from_secs(10);
+    }
+    case.append(b"second\n");
+    assert!(read_all(&mut file).is_empty());
+    let first = "f".repeat(99) + "\n";
+    writer.write_all_at(first.as_bytes(), 0).unwrap();
+    assert_eq!(read_until(&mut file, "second\n"), first + "second\n");
+}
