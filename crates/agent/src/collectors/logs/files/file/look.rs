@@ -56,6 +56,7 @@ impl TailedFile {
         if self.is_utf16 && about.size > 0 {
             return Ok(Step::Idle);
         }
+        self.is_utf16 = false;
         if about.size < self.searched || self.doubt.is_some() {
             return self.shrunk(about, bounds);
         }

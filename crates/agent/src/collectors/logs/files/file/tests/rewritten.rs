@@ -107,3 +107,14 @@ fn padding_that_was_there_for_long_still_waits_to_be_filled_once_something_is_be
     writer.write_all_at(first.as_bytes(), 0).unwrap();
     assert_eq!(read_until(&mut file, "second\n"), first + "second\n");
 }
+
+#[test]
+fn a_file_that_was_utf16_and_is_written_anew_in_utf8_is_read() {
+    let case = Case::new(b"\xff\xfeo\0n\0e\0\n\0");
+    let mut file = case.open();
+    read_all(&mut file);
+    fs::write(&case.path, b"").unwrap();
+    read_all(&mut file);
+    case.append(b"one\n");
+    assert_eq!(read_all(&mut file), b"one\n");
+}
