@@ -27,7 +27,10 @@ pub(super) fn find(names: &[PathBuf], identity: Identity, known: &Fingerprint) -
         return None;
     }
     let mut candidates: Vec<_> = names.iter().filter_map(|name| beside(name)).flatten().collect();
-    candidates.sort_by(|a, b| b.cmp(a));
+    // One that is just being compressed is not whole, and the file it is made of is still there.
+    candidates.sort_by(|(a, path_a), (b, path_b)| {
+        packing(path_a).is_some().cmp(&packing(path_b).is_some()).then(b.cmp(a)).then(path_b.cmp(path_a))
+    });
     candidates.dedup();
     candidates.iter().take(MAX_CANDIDATES).find_map(|(_, path)| open(path, identity, known))
 }
@@ -59,14 +62,19 @@ fn open(path: &Path, identity: Identity, known: &Fingerprint) -> Option<Content>
 }
 
 fn content(path: &Path, file: File, size: u64, known: &Fingerprint) -> Option<Content> {
-    let packing = match path.extension().and_then(|end| end.to_str()) {
-        Some("gz") => Packing::Gzip,
-        Some("zst") => Packing::Zstd,
-        _ if size > known.offset => return Some(Content::Plain(file)),
-        _ => return None,
+    let Some(packing) = packing(path) else {
+        return (size > known.offset).then_some(Content::Plain(file));
     };
     let may_be = known.offset < MAX_UNPACKED && size.saturating_mul(MAX_RATIO) > known.offset;
     let mut content = Content::Packed(Packed::open(file, packing).ok().filter(|_| may_be)?);
     // Cheap to see, and nearly always enough to see that it is not.
     known.has_head(&mut content).ok()?.then_some(content)
+}
+
+fn packing(path: &Path) -> Option<Packing> {
+    match path.extension()?.to_str()? {
+        "gz" => Some(Packing::Gzip),
+        "zst" => Some(Packing::Zstd),
+        _ => None,
+    }
 }

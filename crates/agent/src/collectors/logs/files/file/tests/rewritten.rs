@@ -93,6 +93,21 @@ fn padding_within_a_copy_does_not_hide_what_is_behind() {
 }
 
 #[test]
+fn a_copy_that_is_whole_is_read_rather_than_a_compressed_one_that_is_being_written() {
+    let case = Case::new(lines(0..10).as_bytes());
+    let mut file = case.open();
+    read_all(&mut file);
+    case.append(lines(10..20_000).as_bytes());
+    fs::copy(&case.path, case.path.with_extension("log.1")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&fs::read(&case.path).unwrap()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    fs::write(case.path.with_extension("log.1.gz"), &gzip[..gzip.len() / 2]).unwrap();
+    fs::write(&case.path, b"next\n").unwrap();
+    assert!(read_all(&mut file) == (lines(10..20_000) + "next\n").as_bytes());
+}
+
+#[test]
 fn padding_that_was_there_for_long_still_waits_to_be_filled_once_something_is_behind_it() {
     let case = Case::new(&[0; 4096]);
     let writer = OpenOptions::new().write(true).open(&case.path).unwrap();
