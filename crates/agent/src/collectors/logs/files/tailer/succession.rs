@@ -35,7 +35,7 @@ impl TailLoop {
             return Ok(Ok(()));
         }
         let same_name = |key: &&String| self.files.open[*key].path() == file.path();
-        let open = self.files.open.keys().find(same_name).filter(|_| self.searched).cloned();
+        let open = if self.searched { self.files.open.keys().find(same_name).cloned() } else { None };
         if let Some(key) = open {
             return self.succeed_open(file, &key);
         }
