@@ -5,11 +5,12 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::TcpStream,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use lapwing_e2e::{Rig, RigOptions, Writer, http, oracle, rig::PATIENCE};
+use anyhow::{Context, Result, ensure};
+use lapwing_e2e::{Rig, RigOptions, Writer, http, oracle, rig::PATIENCE, tools, wait};
 
 const SHORT: &str = "[limits]\nquery_seconds = 3\nquery_memory_bytes = 67108864";
 
@@ -92,4 +93,44 @@ fn begin_with_trailers(rig: &Rig, query: &str) -> Result<TcpStream> {
         rig.http
     )?;
     Ok(stream)
+}
+
+#[test]
+fn files_that_duckdb_merges_under_the_collector_stop_nothing_and_are_named() -> Result<()> {
+    let mut rig = Rig::new(&RigOptions { flush_interval_secs: 1, ..RigOptions::default() })?;
+    let python = tools::duckdb_python().context("DuckDB is missing: run `make setup`")?;
+    let mut writer = Writer::new(&rig.logs().join("app.log"), 1)?;
+    rig.start_agent()?;
+    let lake = rig.data_dir.join("lake");
+    let flushes = |rig: &Rig| http::figure(&rig.http, "lapwing_collector_flushes_total");
+    for _ in 0..2 {
+        for _ in 0..3 {
+            let before = flushes(&rig)?;
+            writer.write(1_000)?;
+            rig.wait_for_rows(writer.written())?;
+            wait::until("it is flushed", PATIENCE, || Ok((flushes(&rig)? > before).then_some(())))?;
+        }
+        let output = Command::new(&python).arg("tests/duckdb_merge.py").arg(&lake).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let before = flushes(&rig)?;
+    writer.write(1_000)?;
+    rig.wait_for_rows(writer.written())?;
+    wait::until("it is flushed after the merge", PATIENCE, || Ok((flushes(&rig)? > before).then_some(())))?;
+    assert!(
+        rig.collector.output().contains("another program has changed the lake"),
+        "{}",
+        rig.collector.output()
+    );
+
+    let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
+    assert!(verdict.is_clean(), "{verdict:?}");
+    rig.collector.stop(PATIENCE)?;
+    rig.start_collector()?;
+    let verdict = oracle::judge(&rig.http, &BTreeMap::from([(1, writer.written())]))?;
+    assert!(verdict.is_clean(), "after a restart: {verdict:?}");
+    let output = Command::new(&python).arg("tests/duckdb_count.py").arg(&lake).output()?;
+    let counted = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(counted.contains(&format!("\"rows\": {}", writer.written())), "{counted}");
+    Ok(())
 }

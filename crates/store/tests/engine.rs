@@ -335,3 +335,39 @@ async fn a_lake_that_was_moved_is_read_where_it_is() {
     let engine = Local::new(open(&new).await, QueryLimits::default()).unwrap();
     assert_eq!(ask(&engine, "SELECT count(*) FROM logs").await, [[json!(10)]]);
 }
+
+/// Made by lapwing at commit e1006a4: three flushes, of the journal up to record 6, of a log line and a metric point each.
+const OLD_LAKE: &str = "tests/fixtures/lake-v1";
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &name);
+        } else {
+            std::fs::copy(entry.path(), name).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lake_of_the_first_version_is_opened_and_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(OLD_LAKE.as_ref(), folder.path());
+    let count = "SELECT count(*), count(DISTINCT body) FROM logs";
+    for (index, before) in [(7, 3), (8, 13)] {
+        let lake: Arc<dyn Store> = Arc::new(DuckLake::open(folder.path()).await.unwrap());
+        let tables = Tables::open(lake, TablesOptions::default()).await.unwrap();
+        assert_eq!(*tables.committed().borrow(), index - 1);
+        let engine = Local::new(Arc::clone(&tables), QueryLimits::default()).unwrap();
+        assert_eq!(ask(&engine, count).await, [[json!(before), json!(before)]]);
+        assert_eq!(ask(&engine, "SELECT sum(value) FROM metrics").await, [[json!(6.0)]]);
+
+        append(&tables, index, &lines(10, index)).await;
+        tables.close();
+        tables.run().await;
+        assert_eq!(ask(&engine, count).await, [[json!(before + 10), json!(before + 10)]]);
+    }
+}

@@ -24,9 +24,15 @@ const FORMAT: &str = "1.0";
 const STORED: &str = "CREATE TABLE IF NOT EXISTS lapwing_stored (agent TEXT NOT NULL, source TEXT NOT NULL, row_count BIGINT NOT NULL, \
                       PRIMARY KEY (agent, source)) WITHOUT ROWID";
 
+/// Ours, too: up to where the journal is in the lake. One row.
+const POSITION: &str = "CREATE TABLE IF NOT EXISTS lapwing_position (id INTEGER PRIMARY KEY CHECK (id = 0), journal BIGINT NOT NULL)";
+/// What lapwing calls itself as the author of a snapshot.
+const AUTHOR: &str = "lapwing";
+
 /// The catalog, open for writing.
 pub(super) struct Catalog {
     connection: SqliteConnection,
+    /// The snapshot of the last commit of ours; others may have made later ones.
     snapshot_id: i64,
     committed: u64,
     stored: Arc<SourceCounts>,
@@ -56,7 +62,7 @@ impl Catalog {
         let snapshot_id =
             sqlx::query("SELECT max(snapshot_id) FROM ducklake_snapshot").fetch_one(&mut connection);
         let snapshot_id = snapshot_id.await?.try_get(0)?;
-        let committed = read_position(&mut connection).await?;
+        let committed = open_position(&mut connection).await?;
         sqlx::raw_sql(STORED).execute(&mut connection).await?;
         let stored = Arc::new(read_stored(&mut connection).await?);
         Ok(Self { connection, snapshot_id, committed, stored })
@@ -75,13 +81,21 @@ impl Catalog {
         Ok(self.committed)
     }
 
-    /// Every live data file, relative to the folder of the schema.
+    /// Every data file that the catalog names, relative to the folder of the schema: live ones, and those that a program which merged
+    /// them will remove itself.
     pub(super) async fn files(&mut self) -> Result<HashSet<PathBuf>, StoreError> {
         let query = "SELECT t.path, f.path FROM ducklake_data_file f JOIN ducklake_table t USING (table_id)";
         let rows = sqlx::query(query).fetch_all(&mut self.connection).await?;
         let path =
             |row: &SqliteRow| Ok(Path::new(row.try_get::<&str, _>(0)?).join(row.try_get::<&str, _>(1)?));
-        rows.iter().map(path).collect()
+        let mut files = rows.iter().map(path).collect::<Result<HashSet<PathBuf>, StoreError>>()?;
+
+        let query = "SELECT path FROM ducklake_files_scheduled_for_deletion";
+        for row in sqlx::query(query).fetch_all(&mut self.connection).await? {
+            let path = Path::new(row.try_get::<&str, _>(0)?);
+            files.insert(path.strip_prefix("main").unwrap_or(path).to_owned());
+        }
+        Ok(files)
     }
 
     /// One transaction: snapshot, files, statistics, the rows' `counts` and the journal position.
@@ -91,9 +105,17 @@ impl Catalog {
         files: &[DataFile],
         counts: &SourceCounts,
     ) -> Result<(), StoreError> {
-        let snapshot = self.snapshot_id + 1;
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        let next_file = begin_snapshot(&mut transaction, snapshot, files.len()).await?;
+        // What others have committed meanwhile counts: nothing of it is known from before.
+        let last = newest(&mut transaction).await?;
+        check_position(&mut transaction, self.committed).await?;
+        if last.id != self.snapshot_id {
+            name_others(&mut transaction, self.snapshot_id).await?;
+            check_tables(&mut transaction).await?;
+        }
+        let snapshot = last.id + 1;
+        begin_snapshot(&mut transaction, &last, files.len()).await?;
+        let next_file = last.next_file;
         for (file, id) in files.iter().zip(next_file..) {
             add_file(&mut transaction, snapshot, id, file).await?;
         }
@@ -103,10 +125,15 @@ impl Catalog {
         let mut tables: Vec<i64> = files.iter().map(|file| table_id(file.table)).collect();
         tables.dedup();
         let changes: Vec<String> = tables.iter().map(|id| format!("inserted_into_table:{id}")).collect();
-        sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, ?, 'lapwing', NULL, ?)")
+        sqlx::query("INSERT INTO ducklake_snapshot_changes VALUES (?, ?, ?, NULL, ?)")
             .bind(snapshot)
             .bind(changes.join(","))
+            .bind(AUTHOR)
             .bind(format!("{{\"journal\":{through}}}"))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("UPDATE lapwing_position SET journal = ?")
+            .bind(through as i64)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -117,25 +144,87 @@ impl Catalog {
     }
 }
 
-/// Adds the row of a snapshot and gives the first id for its files.
+/// The newest snapshot.
+struct Snapshot {
+    id: i64,
+    schema_version: i64,
+    next_catalog: i64,
+    next_file: i64,
+}
+
+async fn newest(transaction: &mut Transaction<'_, Sqlite>) -> Result<Snapshot, StoreError> {
+    let query = "SELECT snapshot_id, schema_version, next_catalog_id, next_file_id FROM ducklake_snapshot \
+                 ORDER BY snapshot_id DESC LIMIT 1";
+    let row = sqlx::query(query).fetch_one(&mut **transaction).await?;
+    Ok(Snapshot {
+        id: row.try_get(0)?,
+        schema_version: row.try_get(1)?,
+        next_catalog: row.try_get(2)?,
+        next_file: row.try_get(3)?,
+    })
+}
+
+/// Adds the row of the snapshot after `last`, with so many files.
 async fn begin_snapshot(
     transaction: &mut Transaction<'_, Sqlite>,
-    snapshot: i64,
+    last: &Snapshot,
     files: usize,
-) -> Result<i64, StoreError> {
-    let last =
-        "SELECT schema_version, next_catalog_id, next_file_id FROM ducklake_snapshot WHERE snapshot_id = ?";
-    let last = sqlx::query(last).bind(snapshot - 1).fetch_one(&mut **transaction).await?;
-    let next_file: i64 = last.try_get(2)?;
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO ducklake_snapshot VALUES (?, ?, ?, ?, ?)")
-        .bind(snapshot)
+        .bind(last.id + 1)
         .bind(now())
-        .bind(last.try_get::<i64, _>(0)?)
-        .bind(last.try_get::<i64, _>(1)?)
-        .bind(next_file + files as i64)
+        .bind(last.schema_version)
+        .bind(last.next_catalog)
+        .bind(last.next_file + files as i64)
         .execute(&mut **transaction)
         .await?;
-    Ok(next_file)
+    Ok(())
+}
+
+/// Only lapwing moves the position. Another collector on the same lake would store each row twice.
+async fn check_position(transaction: &mut Transaction<'_, Sqlite>, committed: u64) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT journal FROM lapwing_position").fetch_one(&mut **transaction).await?;
+    let found = row.try_get::<i64, _>(0)? as u64;
+    if found == committed {
+        return Ok(());
+    }
+    Err(StoreError::Lake(format!(
+        "its journal position is {found}, this collector has committed {committed}: another collector writes to this lake; \
+         give each its own [server] data_dir, and start this one again"
+    )))
+}
+
+/// Says who has changed the catalog since the snapshot `since`.
+async fn name_others(transaction: &mut Transaction<'_, Sqlite>, since: i64) -> Result<(), StoreError> {
+    let query = "SELECT snapshot_id, coalesce(author, ''), coalesce(changes_made, '') FROM ducklake_snapshot_changes \
+                 WHERE snapshot_id > ? ORDER BY snapshot_id LIMIT 10";
+    for row in sqlx::query(query).bind(since).fetch_all(&mut **transaction).await? {
+        let (id, author, changes): (i64, String, String) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        tracing::warn!(
+            snapshot = id,
+            author,
+            changes,
+            "another program has changed the lake; lapwing goes on behind its snapshot"
+        );
+    }
+    Ok(())
+}
+
+/// Rows of a table that another program has dropped would go to nowhere.
+async fn check_tables(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), StoreError> {
+    for table in Table::ALL {
+        let query = "SELECT count(*) FROM ducklake_table WHERE table_id = ? AND table_name = ? AND end_snapshot IS NULL";
+        let row = sqlx::query(query).bind(table_id(table)).bind(table.name()).fetch_one(&mut **transaction);
+        if row.await?.try_get::<i64, _>(0)? == 0 {
+            return Err(StoreError::Lake(format!(
+                "another program has dropped or renamed the table {}; restore the lake from before, or move it away and \
+                 start with an empty one",
+                table.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 async fn add_file(
@@ -248,11 +337,33 @@ async fn read_stored(connection: &mut SqliteConnection) -> Result<SourceCounts, 
     Ok(stored)
 }
 
-/// The newest journal position that a commit of ours carries.
-async fn read_position(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
-    let query = "SELECT commit_extra_info FROM ducklake_snapshot_changes WHERE commit_extra_info IS NOT NULL \
+/// The journal position, in the table of ours. A lake from before there was one carries it in its newest snapshot of ours.
+async fn open_position(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(POSITION).execute(&mut *transaction).await?;
+    let found = sqlx::query("SELECT journal FROM lapwing_position").fetch_optional(&mut *transaction).await?;
+    let position = match found {
+        Some(row) => row.try_get::<i64, _>(0)? as u64,
+        None => {
+            let position = carried_position(&mut transaction).await?;
+            sqlx::query("INSERT INTO lapwing_position VALUES (0, ?)")
+                .bind(position as i64)
+                .execute(&mut *transaction)
+                .await?;
+            position
+        }
+    };
+    transaction.commit().await?;
+    Ok(position)
+}
+
+/// The newest journal position that a snapshot of ours carries. Those of other programs may carry what they like.
+async fn carried_position(transaction: &mut Transaction<'_, Sqlite>) -> Result<u64, StoreError> {
+    let query = "SELECT commit_extra_info FROM ducklake_snapshot_changes WHERE author = ? AND commit_extra_info IS NOT NULL \
                  ORDER BY snapshot_id DESC LIMIT 1";
-    let Some(row) = sqlx::query(query).fetch_optional(connection).await? else { return Ok(0) };
+    let Some(row) = sqlx::query(query).bind(AUTHOR).fetch_optional(&mut **transaction).await? else {
+        return Ok(0);
+    };
     let info: serde_json::Value = serde_json::from_str(row.try_get(0)?)
         .map_err(|error| StoreError::Lake(format!("commit_extra_info of the newest snapshot: {error}")))?;
     let journal = info["journal"].as_u64();
