@@ -2,10 +2,14 @@
 
 use std::{io::Write, net::TcpStream, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use lapwing::v1::{SqlRequest, query_service_client::QueryServiceClient};
 
 use super::{Attack, send_lines};
-use crate::{hostile::field::Field, http};
+use crate::{
+    hostile::field::{Field, Who},
+    http,
+};
 
 pub(super) const ALL: &[Attack] = &[
     Attack::new("cross-joins", "a user", "cross joins of millions of rows whose asker is gone", |field| {
@@ -78,6 +82,28 @@ fn ask_and_leave(field: &Field, queries: &[&str]) -> Result<String> {
     Ok(format!("{asked} asked"))
 }
 
+/// Whether a query has an answer, and its first words or the reason. What is too long for a URL goes over gRPC.
+fn ask(field: &Field, query: &str) -> Result<(bool, String)> {
+    if query.len() < 4_000 {
+        let path = format!("/api/v1/sql?q={}", http::encode(query));
+        let (status, body) = http::request(&field.rig.http, &path)?;
+        return Ok((status == 200, body));
+    }
+    let mut client = QueryServiceClient::new(field.channel(Who::User)?);
+    let request = SqlRequest { query: query.to_owned(), ..SqlRequest::default() };
+    Ok(field.runtime.block_on(async {
+        let answer = client.sql(request).await;
+        let first = match answer {
+            Ok(answer) => answer.into_inner().message().await,
+            Err(status) => Err(status),
+        };
+        match first {
+            Ok(message) => (true, format!("{message:?}")),
+            Err(status) => (false, status.message().to_owned()),
+        }
+    }))
+}
+
 /// Asks one after another, and wants an answer or a reason each time.
 fn ask_and_wait(field: &Field, queries: &[String]) -> Result<String> {
     send_lines(field, 5)?;
@@ -87,13 +113,12 @@ fn ask_and_wait(field: &Field, queries: &[String]) -> Result<String> {
         if !field.goes_on() && answered + refused >= queries.len() {
             break;
         }
-        let path = format!("/api/v1/sql?q={}", http::encode(query));
-        let (status, body) = http::request(&field.rig.http, &path)?;
         let shown: String = query.chars().take(60).collect();
-        ensure!(!body.trim().is_empty(), "{shown}: status {status} without a word");
-        match status {
-            200 => answered += 1,
-            _ => refused += 1,
+        let (ok, said) = ask(field, query).with_context(|| shown.clone())?;
+        ensure!(!said.trim().is_empty(), "{shown}: neither an answer nor a reason");
+        match ok {
+            true => answered += 1,
+            false => refused += 1,
         }
     }
     Ok(format!("{answered} answered, {refused} refused"))
