@@ -2,10 +2,16 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use lapwing_service::{descriptors, modes};
+use anyhow::{Context, Result, anyhow, bail};
+use lapwing_service::{
+    descriptors, modes,
+    watchdog::{Pauses, Watchdog, ask, keep, keep_thread},
+};
 use lapwing_spool::{Log, Options, WhenFull};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,6 +22,8 @@ use crate::{
     },
     config::AgentConfig,
     counters::Counters,
+    health::Health,
+    parts::Parts,
     pipeline::End,
     session::{self, Shared},
     transport::Transport,
@@ -26,8 +34,6 @@ const SPOOL_MEMORY: u64 = 1 << 20;
 const SPOOL_SEGMENT: u64 = 4 << 20;
 /// How long the last reading of metrics may take.
 const RECORDER: Duration = Duration::from_secs(3);
-/// Pause before a lease is taken again.
-const RENEW: Duration = Duration::from_millis(500);
 
 /// Runs an agent until `stop`.
 ///
@@ -36,20 +42,31 @@ const RENEW: Duration = Duration::from_millis(500);
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
     descriptors::raise_limit();
     let counters = Arc::new(Counters::default());
-    let listener = admin::bind(config.admin_addr).await?;
+    let watchdog = Watchdog::default();
+    let parts = Parts::new(&watchdog);
+    let listener = admin::bind(config.admin_addr)?;
     let transport = Transport::new(&config.collector, Arc::clone(&counters))?;
     make_state_dir(&config.state_dir)?;
     let spool = open_spool(&config)?;
     let recording = Arc::new(Recording::new(spool, &config.state_dir).await?);
-    let shared = Shared { config, transport, recording, counters };
-    let admin_stop = CancellationToken::new();
-    let admin = tokio::spawn(admin::run(
-        listener,
-        Arc::clone(&shared.counters),
-        shared.transport.credentials().clone(),
-        admin_stop.clone(),
-    ));
-    let metrics = start_metrics(&shared)?;
+
+    // Beside the watchdog, so that health can be asked for when the runtime of all the rest hangs.
+    let credentials = transport.credentials().clone();
+    let health = Health::new(watchdog.clone(), Arc::clone(&counters), credentials);
+    watchdog.start(admin::run(listener, health, parts.admin.clone())).context("start the watchdog")?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn({
+        let (watchdog, part) = (watchdog.clone(), parts.runtime.clone());
+        async move { watchdog.watch_runtime(part).await }
+    });
+    tasks.spawn(ask(parts.spool.clone(), {
+        let recording = Arc::clone(&recording);
+        move || recording.broken()
+    }));
+
+    let shared = Shared { config, transport, recording, counters, parts };
+    let metrics_stop = CancellationToken::new();
+    let metrics = start_metrics(&shared, &metrics_stop);
     tracing::info!(
         "agent {} ships to {}:{}; figures at http://{}/metrics",
         shared.config.id,
@@ -57,23 +74,25 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
         shared.config.collector.address.port,
         shared.config.admin_addr
     );
-    let ended = run_sessions(&shared, &stop).await;
-    if let Some((source, recorder)) = metrics {
-        source.stop();
-        // A reading that hangs, at a file system that is gone, must not keep the agent from stopping.
-        if tokio::time::timeout(RECORDER, recorder).await.is_err() {
-            tracing::warn!("reading metrics hangs; stopping without it");
-            shared.recording.flush().await;
-        }
+    let ended = tokio::select! {
+        ended = run_sessions(&shared, &stop) => ended,
+        reason = watchdog.ends() => Err(anyhow!(reason)),
+    };
+
+    metrics_stop.cancel();
+    // A reading that hangs, at a file system that is gone, must not keep the agent from stopping.
+    if tokio::time::timeout(RECORDER, metrics.join_all()).await.is_err() {
+        tracing::warn!("reading metrics hangs; stopping without it");
+        shared.recording.flush().await;
     }
-    admin_stop.cancel();
-    let _ = admin.await;
     ended
 }
 
 async fn run_sessions(shared: &Shared, stop: &CancellationToken) -> Result<()> {
     let mut first_session = true;
+    let mut pauses = Pauses::default();
     loop {
+        pauses.started();
         let end = session::run(shared, first_session, stop).await?;
         first_session = false;
         match end {
@@ -87,7 +106,8 @@ async fn run_sessions(shared: &Shared, stop: &CancellationToken) -> Result<()> {
             }
             Some(End::Renew(reason)) => {
                 tracing::warn!("taking a new lease: {reason}");
-                tokio::select! { () = tokio::time::sleep(RENEW) => {}, () = stop.cancelled() => return Ok(()) }
+                let pause = tokio::time::sleep(pauses.after_fault());
+                tokio::select! { () = pause => {}, () = stop.cancelled() => return Ok(()) }
             }
             Some(End::Fenced(reason)) => {
                 let reason = format!(
@@ -104,13 +124,23 @@ async fn run_sessions(shared: &Shared, stop: &CancellationToken) -> Result<()> {
     }
 }
 
-fn start_metrics(shared: &Shared) -> Result<Option<(SystemMetrics, JoinHandle<()>)>> {
-    let Some(config) = shared.config.system.clone() else { return Ok(None) };
+/// Reads and records metrics until `stop`, when the configuration asks for it.
+fn start_metrics(shared: &Shared, stop: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let Some(config) = shared.config.system.clone() else { return tasks };
     let (points, observed) = mpsc::channel(1);
-    let source = SystemMetrics::start(config, points).context("start reading metrics")?;
-    let recording = Arc::clone(&shared.recording);
-    let recorder = tokio::spawn(recorder::record(observed, recording, Arc::clone(&shared.counters)));
-    Ok(Some((source, recorder)))
+    let part = shared.parts.metrics.clone();
+    let start = move || SystemMetrics::start(config.clone(), points.clone(), &part);
+    tasks.spawn(keep_thread(shared.parts.metrics.clone(), stop.clone(), start));
+
+    let (recording, counters) = (Arc::clone(&shared.recording), Arc::clone(&shared.counters));
+    // Outlives the task, so that the thread need not be started again with it.
+    let observed = Arc::new(Mutex::new(observed));
+    let record = move |beat| {
+        recorder::record(Arc::clone(&observed), Arc::clone(&recording), Arc::clone(&counters), beat)
+    };
+    tasks.spawn(keep(shared.parts.recorder.clone(), stop.clone(), record));
+    tasks
 }
 
 fn open_spool(config: &AgentConfig) -> Result<Log> {

@@ -7,7 +7,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use lapwing_service::metrics::{Count, Page};
+use lapwing_service::{
+    metrics::{Count, Page},
+    watchdog::Watchdog,
+};
 
 /// A part of the agent that can be in trouble of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,8 +120,8 @@ impl Counters {
         }
     }
 
-    /// The counts, for the Prometheus text format.
-    pub fn page(&self) -> Page {
+    /// The counts, for the Prometheus text format, with whether all is well.
+    pub fn page(&self, healthy: bool, watchdog: &Watchdog) -> Page {
         let mut page = Page::default();
         let events = [
             ("read", self.lines_read.get() + self.points_read.get()),
@@ -191,8 +194,9 @@ impl Counters {
             "Disk space of batches that the collector refused for good.",
             self.dead_letter_bytes.get() as f64,
         );
-        let healthy = f64::from(u8::from(self.health().is_ok()));
+        let healthy = f64::from(u8::from(healthy));
         page.gauge("lapwing_agent_healthy", "1 while /healthz says ok.", healthy);
+        watchdog.write(&mut page, "lapwing_agent");
         page
     }
 }
@@ -209,7 +213,8 @@ mod tests {
         assert!(!counters.set_trouble_of(Part::Recording, "the spool is broken".to_owned()), "it is no news");
         counters.set_shipping();
         assert_eq!(counters.health(), Err("the spool is broken".to_owned()));
-        assert!(counters.page().finish().contains("lapwing_agent_healthy 0"));
+        let page = counters.page(counters.health().is_ok(), &Watchdog::default());
+        assert!(page.finish().contains("lapwing_agent_healthy 0"));
         assert!(counters.clear_trouble(Part::Recording));
         assert_eq!(counters.health(), Ok(()));
     }

@@ -23,4 +23,6 @@ pub mod admin;
 pub mod config;
 pub mod counters;
 pub mod dead_letters;
+pub mod health;
 pub mod input;
+pub mod parts;

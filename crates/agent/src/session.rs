@@ -8,7 +8,11 @@ use std::{
 
 use lapwing::v1::{Resource, ResumeResponse};
 use lapwing_delivery::{Held, Run};
-use tokio::sync::{mpsc, watch};
+use lapwing_service::watchdog::{Fault, Part, keep, once};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,6 +23,7 @@ use crate::{
     config::AgentConfig,
     counters::Counters,
     dead_letters::DeadLetters,
+    parts::Parts,
     pipeline::{End, Options, Pipeline},
     transport::Transport,
 };
@@ -42,6 +47,8 @@ pub struct Shared {
     pub recording: Arc<Recording>,
     /// The agent's counts.
     pub counters: Arc<Counters>,
+    /// The threads and tasks, for their watchdog.
+    pub parts: Parts,
 }
 
 /// Takes a lease, reads and ships until `stop` or until the lease ends. `None` when it was stopped before it had one.
@@ -70,43 +77,92 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
 
     let (input, inputs) = mpsc::channel(QUEUE);
     let options = options(&shared.config, epoch, &lease);
-    let (trim, trimmed) = watch::channel(0);
+    let (durable, trimmed) = watch::channel(0);
     let reading = stop.child_token();
     let _guard = reading.clone().drop_guard();
-    let tailer = match &shared.config.files {
+    if shared.parts.tail.is_used_up() {
+        // The process is told to end.
+        return Ok(None);
+    }
+    let mut tailer = match &shared.config.files {
         Some(files) => {
             let (rows, counters) = (options.max_rows as u32, Arc::clone(&shared.counters));
             let first_start = first_session && !lease.known_agent;
-            Some(Tailer::start(files.clone(), rows, lease.positions, first_start, counters, input.clone())?)
+            let (held, part) = (lease.positions, &shared.parts.tail);
+            Some(Tailer::start(files.clone(), rows, held, first_start, counters, input.clone(), part)?)
         }
         None => None,
     };
+    let mut tasks = JoinSet::new();
     let counters = Arc::clone(&shared.counters);
-    let replay = recorder::replay(Arc::clone(&shared.recording), carried, input, counters, reading.clone());
-    tokio::spawn(replay);
-    tokio::spawn(recorder::trim(Arc::clone(&shared.recording), trimmed));
+    let replay = {
+        let (recording, stop) = (Arc::clone(&shared.recording), reading.clone());
+        |beat| recorder::replay(recording, carried, input, counters, stop, beat)
+    };
+    let mut replaying = JoinSet::new();
+    let part = shared.parts.replay.clone();
+    replaying.spawn(async move { once(&part, replay).await });
+    let trim = {
+        let (recording, ends) = (Arc::clone(&shared.recording), reading.clone());
+        move |beat| {
+            let trim = recorder::trim(Arc::clone(&recording), trimmed.clone(), beat);
+            let ends = ends.clone();
+            // It ends with the pipeline, a moment before the session does.
+            async move {
+                tokio::join!(trim, ends.cancelled_owned());
+            }
+        }
+    };
+    tasks.spawn(keep(shared.parts.trim.clone(), reading.clone(), trim));
     let acknowledged = Arc::new(AtomicU64::new(0));
     let shipper = (shared.transport.shipper(Arc::clone(&acknowledged)), acknowledged);
     let counters = Arc::clone(&shared.counters);
-    let pipeline = Pipeline::new(options, inputs, shipper, trim, dead_letters, counters);
+    let pipeline = Pipeline::new(options, inputs, shipper, durable, dead_letters, counters);
     let hurry = CancellationToken::new();
-    let running = pipeline.run(hurry.clone());
+    let running = once(&shared.parts.pipeline, |_| pipeline.run(hurry.clone()));
     tokio::pin!(running);
     let end = tokio::select! {
-        end = &mut running => end,
+        end = &mut running => renewed_after(&shared.parts.pipeline, end),
+        fault = fault_of(&mut tailer) => renewed_after(&shared.parts.tail, Err(fault)),
+        fault = fault_of_task(&mut replaying) => renewed_after(&shared.parts.replay, Err(fault)),
         () = stop.cancelled() => {
             // Close the tap; the pipeline ends when it has run dry.
             drop(tailer);
-            match tokio::time::timeout(RUN_DRY, &mut running).await {
+            let end = match tokio::time::timeout(RUN_DRY, &mut running).await {
                 Ok(end) => end,
                 Err(_) => {
                     hurry.cancel();
                     running.await
                 }
-            }
+            };
+            renewed_after(&shared.parts.pipeline, end)
         }
     };
     Ok(Some(end))
+}
+
+/// How a session ends by a fault of one of its parts: what was under way is read again with a new lease.
+fn renewed_after(part: &Part, ended: Result<End, Fault>) -> End {
+    ended.unwrap_or_else(|fault| {
+        part.fail(&fault);
+        End::Renew(fault.to_string())
+    })
+}
+
+/// Waits until the thread that reads files ends, or hangs; for ever when there is none.
+async fn fault_of(tailer: &mut Option<Tailer>) -> Fault {
+    match tailer {
+        Some(tailer) => tailer.fault().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a fault of a task; for ever when it ends as it should.
+async fn fault_of_task(task: &mut JoinSet<Result<(), Fault>>) -> Fault {
+    match task.join_next().await {
+        Some(Ok(Err(fault))) => fault,
+        _ => std::future::pending().await,
+    }
 }
 
 fn options(config: &AgentConfig, epoch: u64, lease: &ResumeResponse) -> Options {

@@ -19,6 +19,7 @@ use std::{
 use anyhow::Context;
 use lapwing::columns::MetricColumns;
 use lapwing_delivery::{CRASHED, DAMAGED, FULL, Held, RESTORED};
+use lapwing_service::watchdog::Beat;
 use lapwing_spool::{Log, SpoolError};
 use tokio::sync::{Mutex, Notify, mpsc::Receiver, mpsc::Sender, watch};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +88,11 @@ impl Recording {
         })
     }
 
+    /// Why the spool takes nothing any more, when that is so.
+    pub fn broken(&self) -> Option<String> {
+        self.spool.broken()
+    }
+
     /// Makes durable what is not acknowledged.
     pub async fn flush(&self) {
         complain("make what waits durable", self.spool.flush().await);
@@ -94,10 +100,17 @@ impl Recording {
 }
 
 /// Appends the points of each tick to the spool, until no more come. Then makes durable what is not acknowledged.
-pub async fn record(mut points: Receiver<MetricColumns>, recording: Arc<Recording>, counters: Arc<Counters>) {
+pub async fn record(
+    points: Arc<Mutex<Receiver<MetricColumns>>>,
+    recording: Arc<Recording>,
+    counters: Arc<Counters>,
+    beat: Beat,
+) {
+    let mut points = points.lock().await;
     let spool = &recording.spool;
-    let mut dropped = 0;
+    let mut dropped = counters.records_dropped.get();
     while let Some(columns) = points.recv().await {
+        let _working = beat.working();
         let rows = columns.time.rows() as u64;
         let flushed = if spool.stats().memory_records > 0 { spool.flush().await.map(drop) } else { Ok(()) };
 
@@ -184,6 +197,7 @@ pub async fn replay(
     out: Sender<Vec<Input>>,
     counters: Arc<Counters>,
     stop: CancellationToken,
+    beat: Beat,
 ) {
     let mut held = match carried {
         Ok(held) => held,
@@ -199,10 +213,12 @@ pub async fn replay(
     // The collector acknowledged more, and was restored from an older copy: what is missing at first was given up by then.
     let mut restored = next < given_up.load(Ordering::Relaxed);
     loop {
+        beat.work();
         let records = tokio::select! {
             records = spool.read(next, READ_BYTES) => records,
             () = stop.cancelled() => return,
         };
+        beat.rest();
         let records = match records {
             Ok(records) if records.is_empty() => {
                 report(&counters, Part::Replaying, None);
@@ -247,8 +263,9 @@ pub async fn replay(
 }
 
 /// Gives up what the collector holds.
-pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>) {
+pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>, beat: Beat) {
     while durable.changed().await.is_ok() {
+        let _working = beat.working();
         let next = *durable.borrow_and_update();
         recording.given_up.fetch_max(next, Ordering::Relaxed);
         complain("trim", recording.spool.trim(next.saturating_sub(1)).await);
@@ -262,6 +279,7 @@ mod tests {
         columns::{Attributes, Column},
         v1::MetricKind,
     };
+    use lapwing_service::watchdog::Watchdog;
     use lapwing_spool::{Options, sim::SimDisk};
 
     use super::*;
@@ -270,6 +288,10 @@ mod tests {
         let options = Options { memory_bytes: 1 << 20, ..Options::default() };
         let spool = Log::on(Box::new(disk.clone()), "sim".as_ref(), options).unwrap().0;
         Recording::new(spool, tempfile::tempdir().unwrap().path()).await.unwrap()
+    }
+
+    fn beat() -> Beat {
+        Watchdog::default().part("metrics", Duration::from_secs(60)).begin()
     }
 
     fn wants(next: u64) -> Held {
@@ -327,8 +349,14 @@ mod tests {
     async fn first_position(recording: &Arc<Recording>, held: Held, counters: &Arc<Counters>) -> Held {
         let (out, mut inputs) = tokio::sync::mpsc::channel(1);
         let stop = CancellationToken::new();
-        let replaying =
-            tokio::spawn(replay(Arc::clone(recording), Ok(held), out, Arc::clone(counters), stop.clone()));
+        let replaying = tokio::spawn(replay(
+            Arc::clone(recording),
+            Ok(held),
+            out,
+            Arc::clone(counters),
+            stop.clone(),
+            beat(),
+        ));
         let input = inputs.recv().await.unwrap().remove(0);
         stop.cancel();
         replaying.await.unwrap();
@@ -346,7 +374,7 @@ mod tests {
             recording.spool.append(encode(time, a_point(time))).await.unwrap();
         }
         let (durable, trimmed) = watch::channel(0);
-        let trimming = tokio::spawn(trim(Arc::clone(&recording), trimmed));
+        let trimming = tokio::spawn(trim(Arc::clone(&recording), trimmed, beat()));
         durable.send_replace(5);
         drop(durable);
         trimming.await.unwrap();
@@ -368,7 +396,8 @@ mod tests {
         let counters = Arc::new(Counters::default());
         counters.set_shipping();
         let (points, observed) = tokio::sync::mpsc::channel(1);
-        let recorder = tokio::spawn(record(observed, Arc::clone(&recording), Arc::clone(&counters)));
+        let observed = Arc::new(Mutex::new(observed));
+        let recorder = tokio::spawn(record(observed, Arc::clone(&recording), Arc::clone(&counters), beat()));
         points.send(a_point(1)).await.unwrap();
         disk.fail_next_sync();
         // What waits is made durable with the next points.

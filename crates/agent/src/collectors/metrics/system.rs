@@ -13,12 +13,14 @@ mod process;
 use std::{
     io,
     sync::{Arc, Condvar, Mutex, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
 use lapwing::columns::MetricColumns;
-use lapwing_service::config::Section;
+use lapwing_service::{
+    config::Section,
+    watchdog::{Beat, Part, Running},
+};
 use tokio::sync::mpsc::Sender;
 
 use self::points::Points;
@@ -52,19 +54,23 @@ pub struct SystemMetrics {
 }
 
 impl SystemMetrics {
-    /// Starts reading; the points of each tick go to `out`, which closes when reading was stopped.
+    /// Starts reading on a thread of `part`; the points of each tick go to `out`.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn start(config: SystemConfig, out: Sender<MetricColumns>) -> io::Result<Self> {
+    pub fn start(
+        config: SystemConfig,
+        out: Sender<MetricColumns>,
+        part: &Part,
+    ) -> io::Result<(Self, Running)> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let told = Arc::clone(&stop);
-        let run = move || {
+        let run = move |beat: &Beat| {
             let mut sources = Sources::new(config.top_processes);
             loop {
                 let started = Instant::now();
                 // A receiver that is behind misses this tick; one that is gone ends the thread.
-                let sent = out.try_send(sources.observe());
+                let sent = out.try_send(sources.observe(beat));
                 if matches!(sent, Err(tokio::sync::mpsc::error::TrySendError::Closed(_))) {
                     return;
                 }
@@ -73,8 +79,8 @@ impl SystemMetrics {
                 }
             }
         };
-        thread::Builder::new().name("metrics".to_owned()).spawn(run)?;
-        Ok(Self { stop })
+        let running = part.start_thread(run)?;
+        Ok((Self { stop }, running))
     }
 
     /// Stops reading.
@@ -118,11 +124,13 @@ impl Sources {
         }
     }
 
-    fn observe(&mut self) -> MetricColumns {
+    fn observe(&mut self, beat: &Beat) -> MetricColumns {
+        let _working = beat.working();
         let mut points = Points::now();
         self.cpu.observe(&mut points);
         self.memory.observe(&mut points);
         self.disks.observe(&mut points);
+        beat.beat();
         self.networks.observe(&mut points);
         self.processes.observe(&mut points);
         points.into_columns()
@@ -133,14 +141,17 @@ impl Sources {
 mod tests {
     use std::collections::BTreeSet;
 
+    use lapwing_service::watchdog::Watchdog;
+
     use super::*;
 
     #[test]
     fn this_machine_has_all_the_families() {
         let mut sources = Sources::new(3);
-        sources.observe();
-        thread::sleep(Duration::from_millis(250));
-        let columns = sources.observe();
+        let beat = Watchdog::default().part("metrics", Duration::MAX).begin();
+        sources.observe(&beat);
+        std::thread::sleep(Duration::from_millis(250));
+        let columns = sources.observe(&beat);
         let names: BTreeSet<&str> = columns.name.iter().map(|name| name.as_str()).collect();
         for name in [
             "system.cpu.time",

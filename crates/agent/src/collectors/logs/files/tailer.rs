@@ -25,7 +25,10 @@ use std::{
 };
 
 use lapwing::v1::SourcePosition;
-use lapwing_service::clock::now;
+use lapwing_service::{
+    clock::now,
+    watchdog::{Beat, Fault, Part, Running},
+};
 use tokio::sync::mpsc::Sender;
 
 use self::{
@@ -52,6 +55,7 @@ use crate::{
 pub struct Tailer {
     stop: Arc<AtomicBool>,
     waker: Waker,
+    running: Running,
 }
 
 impl Tailer {
@@ -67,6 +71,7 @@ impl Tailer {
         first_start: bool,
         counters: Arc<Counters>,
         out: Sender<Vec<Input>>,
+        part: &Part,
     ) -> io::Result<Self> {
         let hint = |error: io::Error| {
             let hint = "raise fs.inotify.max_user_instances, or the limit of open files";
@@ -75,7 +80,7 @@ impl Tailer {
         let watch = Watch::new().map_err(hint)?;
         let discovery = Discovery::start(&config, watch.waker(), Arc::clone(&counters)).map_err(hint)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let tailer = Self { stop: Arc::clone(&stop), waker: watch.waker() };
+        let (stopped, waker) = (Arc::clone(&stop), watch.waker());
         let bounds = Bounds {
             max_line: config.max_line_bytes,
             max_rows: max_rows.max(1),
@@ -84,29 +89,37 @@ impl Tailer {
         };
         let held: HashMap<String, FileHeld> =
             held.into_iter().filter_map(FileHeld::new).map(|held| (held.key.clone(), held)).collect();
-        let tail = TailLoop {
-            config,
-            bounds,
-            first_start,
-            late: LateFiles::default(),
-            keys: Keys::new(
-                held.iter().map(|(key, held): (&String, &FileHeld)| (key.as_str(), held.path.as_path())),
-            ),
-            held,
-            watch,
-            discovery,
-            present: HashSet::new(),
-            waiting: BTreeMap::new(),
-            searched: false,
-            files: OpenFiles::new(),
-            complained: HashSet::new(),
-            next_look: Instant::now(),
-            turn: Turn::new(bounds.max_rows, out),
-            counters,
-            stop,
-        };
-        thread::Builder::new().name("tail".to_owned()).spawn(move || tail.run())?;
-        Ok(tailer)
+        let running = part.start_thread(move |beat| {
+            let tail = TailLoop {
+                config,
+                bounds,
+                first_start,
+                late: LateFiles::default(),
+                keys: Keys::new(
+                    held.iter().map(|(key, held): (&String, &FileHeld)| (key.as_str(), held.path.as_path())),
+                ),
+                held,
+                watch,
+                discovery,
+                present: HashSet::new(),
+                waiting: BTreeMap::new(),
+                searched: false,
+                files: OpenFiles::new(),
+                complained: HashSet::new(),
+                next_look: Instant::now(),
+                turn: Turn::new(bounds.max_rows, out, beat.clone()),
+                counters,
+                stop,
+                beat: beat.clone(),
+            };
+            tail.run();
+        })?;
+        Ok(Self { stop: stopped, waker, running })
+    }
+
+    /// Waits until the thread ends or hangs.
+    pub async fn fault(&mut self) -> Fault {
+        self.running.fault().await
     }
 
     /// Stops reading. What is read already still goes its way.
@@ -148,10 +161,12 @@ struct TailLoop {
     turn: Turn,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
+    beat: Beat,
 }
 
 impl TailLoop {
     fn run(mut self) {
+        self.beat.work();
         // The end of the wish to read is an end like any other.
         let _ = self.go();
     }
@@ -180,6 +195,7 @@ impl TailLoop {
                 return Ok(true);
             }
             let Some(file) = self.files.open.get_mut(&key) else { continue };
+            self.beat.beat();
             match file.step(self.bounds) {
                 Ok(Step::Idle) if file.grew.elapsed() > HOT && file.can_be_watched() => {
                     self.files.cool(key, &mut self.watch);
@@ -266,13 +282,15 @@ impl TailLoop {
     /// Waits until something is to be read or looked at.
     fn wait(&mut self) -> io::Result<()> {
         let until_look = self.next_look.saturating_duration_since(Instant::now());
+        self.beat.rest();
         let woken = if self.files.hot.is_empty() {
-            self.watch.wait(until_look)?
+            self.watch.wait(until_look)
         } else {
-            self.watch.pause(PACE.min(until_look))?;
-            self.watch.read()?
+            self.watch.pause(PACE.min(until_look)).and_then(|()| self.watch.read())
         };
+        self.beat.work();
 
+        let woken = woken?;
         for key in woken.files {
             self.files.heat(key);
         }

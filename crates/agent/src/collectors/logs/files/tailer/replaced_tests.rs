@@ -54,7 +54,8 @@ impl Case {
         let (out, inputs) = channel(16);
         let held: Vec<SourcePosition> = self.held.values().cloned().collect();
         let counters = Arc::clone(&self.counters);
-        let tailer = Tailer::start(config, 1000, held, false, counters, out).unwrap();
+        let part = lapwing_service::watchdog::Watchdog::default().part("tail", std::time::Duration::MAX);
+        let tailer = Tailer::start(config, 1000, held, false, counters, out, &part).unwrap();
         self.running = Some((tailer, inputs));
     }
 

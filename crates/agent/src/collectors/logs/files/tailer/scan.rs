@@ -42,6 +42,7 @@ impl TailLoop {
 
     /// A file that is to be read is there.
     fn found(&mut self, file: FoundFile) -> Result<(), Closed> {
+        self.beat.beat();
         let key = self.key_of(&file.about.identity, &file.path);
         if let Some(target) = file.target.filter(|_| !self.files.open.contains_key(&key)) {
             tracing::debug!("{}: leads to {}", names::display(&file.path), names::display(&target));

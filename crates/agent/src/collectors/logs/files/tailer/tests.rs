@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lapwing_service::watchdog::Watchdog;
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::Tailer;
@@ -46,7 +47,9 @@ impl Tail {
         };
         let counters = Arc::new(Counters::default());
         let (out, turns) = mpsc::channel(2);
-        let tailer = Tailer::start(config, 1000, Vec::new(), true, Arc::clone(&counters), out).unwrap();
+        let part = Watchdog::default().part("tail", PATIENCE);
+        let tailer =
+            Tailer::start(config, 1000, Vec::new(), true, Arc::clone(&counters), out, &part).unwrap();
         Self { _tailer: tailer, turns, counters, lines: BTreeMap::new() }
     }
 

@@ -1,5 +1,6 @@
 //! What is read together and handed on together: it wakes the pipeline once, and leaves in one batch.
 
+use lapwing_service::watchdog::Beat;
 use tokio::sync::mpsc::Sender;
 
 use crate::input::Input;
@@ -21,12 +22,13 @@ pub(super) struct Turn {
     rows: u32,
     max_rows: u32,
     out: Sender<Vec<Input>>,
+    beat: Beat,
 }
 
 impl Turn {
     /// An empty turn. What leaves together holds at most `max_rows` lines.
-    pub(super) fn new(max_rows: u32, out: Sender<Vec<Input>>) -> Self {
-        Self { inputs: Vec::new(), bytes: 0, rows: 0, max_rows, out }
+    pub(super) fn new(max_rows: u32, out: Sender<Vec<Input>>, beat: Beat) -> Self {
+        Self { inputs: Vec::new(), bytes: 0, rows: 0, max_rows, out, beat }
     }
 
     /// Adds to the turn, and hands it on when it is large. A full channel holds the caller back.
@@ -52,14 +54,21 @@ impl Turn {
 
         self.bytes = 0;
         self.rows = 0;
-        self.out.blocking_send(std::mem::take(&mut self.inputs)).map_err(|_| Closed)
+        // A collector that is away may hold this for hours: that is no hang.
+        self.beat.rest();
+        let sent = self.out.blocking_send(std::mem::take(&mut self.inputs));
+        self.beat.work();
+        sent.map_err(|_| Closed)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use lapwing::v1::SourcePosition;
+    use lapwing_service::watchdog::Watchdog;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -79,7 +88,8 @@ mod tests {
 
     fn turn(max_rows: u32) -> (Turn, mpsc::Receiver<Vec<Input>>) {
         let (out, turns) = mpsc::channel(16);
-        (Turn::new(max_rows, out), turns)
+        let beat = Watchdog::default().part("tail", Duration::MAX).begin();
+        (Turn::new(max_rows, out, beat), turns)
     }
 
     #[test]
