@@ -19,7 +19,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  lapwing query \"SELECT time, host, source, body FROM logs ORDER BY time DESC LIMIT 10\"
+  lapwing query \"SELECT time, host, source, body FROM logs ORDER BY seq DESC LIMIT 10\"
   lapwing query --format csv - <statement.sql >answer.csv";
 
 /// Ask in SQL

@@ -148,7 +148,7 @@ fn ctrl_c_stops_the_agent_first_and_is_no_failure() {
     let (code, err) = told(&child.wait_with_output().unwrap());
     assert_eq!(code, Some(0), "{err}");
     stage.wait_for(&["collector started", "agent started", "agent stopped", "collector stopped"]);
-    assert_eq!(text(&stage.path("data/logs/agent.log")), "agent says hello\n");
+    assert_eq!(text(&stage.path("data/logs/lapwing-agent.log")), "agent says hello\n");
 }
 
 #[test]

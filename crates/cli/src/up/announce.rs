@@ -7,7 +7,9 @@ use crate::{exit::Failure, ports, program};
 
 /// A row typed by hand.
 const ROW: &str = r#"{"batch":{"rows":{"logs":[{"body":"hello"}]}}}"#;
-const NEWEST: &str = "SELECT time, host, source, body FROM logs ORDER BY time DESC LIMIT 10";
+/// The newest lines in their order, without lapwing's own.
+const NEWEST: &str = "SELECT time, source, body FROM (SELECT * FROM logs \
+    WHERE source NOT LIKE '%/lapwing-%.log' ORDER BY seq DESC LIMIT 10) ORDER BY seq";
 const METRICS: &str = "SELECT name, value FROM metrics ORDER BY time DESC LIMIT 5";
 
 /// Where to look, and how.

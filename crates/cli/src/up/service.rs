@@ -43,8 +43,8 @@ pub(super) struct Service {
 impl Service {
     /// Finds the program; nothing runs yet.
     pub(super) fn new(name: &'static str, home: &Home) -> Result<Self, Failure> {
-        let stem = name.trim_start_matches("lapwing-");
-        let log = home.logs().join(format!("{stem}.log"));
+        // The name marks its lines as lapwing's own: a first query leaves them out.
+        let log = home.logs().join(format!("{name}.log"));
         Ok(Self { name, program: program::sibling(name)?, log, child: None })
     }
 
