@@ -77,6 +77,11 @@ fn attribute(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     let request = TailRequest { filter: Some(filter(args)), backlog: args.backlog };
     let connection = args.connection.open()?;
+    if args.min_severity > 0 {
+        output::note(format_args!(
+            "lines of files have no severity yet: --min-severity leaves all of them out; --text ERROR looks into the lines"
+        ));
+    }
     tokio::select! {
         ended = follow(connection, request, args.format) => ended,
         _ = ctrl_c() => Err(Exit::Interrupted.quietly()),

@@ -16,6 +16,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
+  lapwing why
   lapwing why --agent web-1
   lapwing why --agent web-1 --source /var/log/nginx/access.log
 The same figures in SQL: lapwing query \"SELECT * FROM ledger WHERE agent = 'web-1'\"";
@@ -24,9 +25,9 @@ The same figures in SQL: lapwing query \"SELECT * FROM ledger WHERE agent = 'web
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The agent
+    /// Only this agent; without it all of them, a line each
     #[arg(long)]
-    agent: String,
+    agent: Option<String>,
     /// Only this source
     #[arg(long)]
     source: Option<String>,
@@ -42,28 +43,37 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         _ = ctrl_c() => return Err(Exit::Interrupted.quietly()),
     };
     if accounts.is_empty() {
-        let whose = args.source.as_ref().map_or(String::new(), |source| format!(" with source {source:?}"));
-        return Err(Exit::Broke.because(anyhow!(
-            "nothing ever came from agent {:?}{whose}; `lapwing query \"SELECT DISTINCT agent, source FROM ledger\"` lists what did",
-            args.agent
-        )));
+        return Err(Exit::Broke.because(nothing(args)));
     }
     let palette = Palette::for_stdout();
-    output::line(account::summary(&args.agent, &accounts))?;
-    for account in &accounts {
-        output::line(account.words(palette))?;
+    for accounts in accounts.chunk_by(|one, next| one.agent() == next.agent()) {
+        output::line(account::summary(accounts.first().map_or("", Account::agent), accounts))?;
+        // Of all agents only what is wrong has lines of its own: they may be many.
+        let told = |account: &&Account| args.agent.is_some() || args.source.is_some() || !account.is_whole();
+        for account in accounts.iter().filter(told) {
+            output::line(account.words(palette))?;
+        }
     }
     Ok(())
 }
 
-fn statement(args: &Args) -> String {
-    let source =
-        args.source.as_ref().map_or(String::new(), |source| format!(" AND source = {}", quoted(source)));
-    format!(
-        "SELECT {} FROM ledger WHERE agent = {}{source} ORDER BY source, kind DESC, time",
-        COLUMNS.join(", "),
-        quoted(&args.agent)
+fn nothing(args: &Args) -> anyhow::Error {
+    let whose = args.agent.as_ref().map_or("any agent".to_owned(), |agent| format!("agent {agent:?}"));
+    let source = args.source.as_ref().map_or(String::new(), |source| format!(" with source {source:?}"));
+    anyhow!(
+        "nothing ever came from {whose}{source}; `lapwing query \"SELECT DISTINCT agent, source FROM ledger\"` lists what did"
     )
+}
+
+fn statement(args: &Args) -> String {
+    let wanted = [("agent", &args.agent), ("source", &args.source)];
+    let conditions: Vec<String> = wanted
+        .iter()
+        .filter_map(|(column, value)| Some(format!("{column} = {}", quoted(value.as_ref()?))))
+        .collect();
+    let filter =
+        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    format!("SELECT {} FROM ledger{filter} ORDER BY agent, source, kind DESC, time", COLUMNS.join(", "))
 }
 
 fn quoted(text: &str) -> String {

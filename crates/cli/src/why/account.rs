@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What is asked of the ledger.
-pub(super) const COLUMNS: [&str; 13] = [
+pub(super) const COLUMNS: [&str; 14] = [
     "source",
     "kind",
     "read",
@@ -24,6 +24,7 @@ pub(super) const COLUMNS: [&str; 13] = [
     "dropped_by",
     "epoch",
     "sequence",
+    "agent",
 ];
 
 /// A row.
@@ -41,6 +42,7 @@ pub(super) struct Account {
     missing: i64,
     dropped: BTreeMap<String, u64>,
     number: String,
+    agent: String,
 }
 
 impl Account {
@@ -74,7 +76,18 @@ impl Account {
             missing: signed("missing").unwrap_or(0),
             dropped: serde_json::from_str(&text("dropped_by")).unwrap_or_default(),
             number: format!("batch {} of run {}", count("sequence").unwrap_or(0), text("epoch")),
+            agent: text("agent"),
         }
+    }
+
+    /// Whether all of its events are there.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.is_gap && self.missing == 0 && self.dropped.is_empty()
+    }
+
+    /// Whose events these are.
+    pub(super) fn agent(&self) -> &str {
+        &self.agent
     }
 
     /// What became of the source's events.
@@ -183,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    fn row(values: [&str; 13]) -> ListValue {
+    fn row(values: [&str; 14]) -> ListValue {
         let value = |text: &str| {
             let number = text.parse::<f64>().map(value::Kind::NumberValue);
             Value { kind: Some(number.unwrap_or_else(|_| value::Kind::StringValue(text.to_owned()))) }
@@ -207,9 +220,11 @@ mod tests {
             r#"{"dead_letter":5}"#,
             "ab",
             "9",
+            "web-1",
         ]);
         let account = Account::read(&row);
         let words = account.words(Palette::none());
+        assert_eq!(account.agent(), "web-1");
         assert_eq!(
             words,
             "a.log\n  read 100, 2 of them cut at the limit\n  dropped 5: the collector refused them for good; \
@@ -224,8 +239,22 @@ mod tests {
 
     #[test]
     fn what_is_gone_uncounted_is_not_called_nothing() {
-        let row =
-            row(["a.log", "source", "8", "0", "0", "7", "7", "7", "0", "0", r#"{"gone":1}"#, "ab", "9"]);
+        let row = row([
+            "a.log",
+            "source",
+            "8",
+            "0",
+            "0",
+            "7",
+            "7",
+            "7",
+            "0",
+            "0",
+            r#"{"gone":1}"#,
+            "ab",
+            "9",
+            "web-1",
+        ]);
         let account = Account::read(&row);
         let words = account.words(Palette::none());
         assert!(
@@ -242,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_gap_names_its_batch() {
-        let row = row(["a.log", "gap", "", "", "", "", "", "", "", "3", "", "00ab", "9"]);
+        let row = row(["a.log", "gap", "", "", "", "", "", "", "", "3", "", "00ab", "9", "web-1"]);
         let words = Account::read(&row).words(Palette::none());
         assert_eq!(words, "  gap: 3 were read and are not there with batch 9 of run 00ab");
     }
