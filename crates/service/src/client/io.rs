@@ -78,12 +78,18 @@ pub(super) async fn connect(
 }
 
 impl<S: AsyncRead + Unpin> Watched<S> {
-    /// What the peer sent before it closed tells more than the write that failed.
-    fn failed_to_write(&mut self, context: &mut Context<'_>, error: &io::Error) {
+    /// What the peer sent before it closed tells more than the write that failed: `Pending` until that was read. The end
+    /// of a connection wakes its reader, so this is soon.
+    fn written<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = &written else { return written };
         let mut bytes = [0; 64];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        let _ = self.read(context, &mut buffer);
+        let read = self.read(context, &mut ReadBuf::new(&mut bytes));
+        let is_over = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        if is_over && read.is_pending() {
+            return Poll::Pending;
+        }
         self.cause.note(|| seen_by_client(error));
+        written
     }
 
     fn read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -120,18 +126,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if let Poll::Ready(Err(error)) = &written {
-            self.failed_to_write(context, error);
-        }
-        written
+        self.written(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        if let Poll::Ready(Err(error)) = &flushed {
-            self.failed_to_write(context, error);
-        }
-        flushed
+        self.written(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -144,10 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        if let Poll::Ready(Err(error)) = &written {
-            self.failed_to_write(context, error);
-        }
-        written
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
