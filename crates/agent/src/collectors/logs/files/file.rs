@@ -282,6 +282,8 @@ impl TailedFile {
                 target: self.target.as_deref().map(names::display).unwrap_or_default(),
                 mark_distances,
                 mark_hashes,
+                known_from: self.known.map_or(0, |known| known.from),
+                known_to: self.known.map_or(0, |known| known.to),
             })),
             events_read: self.events.read,
             events_truncated: self.events.truncated,

@@ -12,7 +12,7 @@ use std::{
 use lapwing::v1::FilePosition;
 use memchr::{memchr_iter, memrchr};
 
-use super::{Bounds, Content, Events, GONE, Step, TailedFile, UTF16, places};
+use super::{Bounds, Content, Events, GONE, Known, Step, TailedFile, UTF16, places};
 use crate::collectors::logs::files::{
     FileIdentity, copy,
     fingerprint::{Fingerprint, Hashed, Marks},
@@ -100,6 +100,7 @@ impl TailedFile {
         if is_same && (known.has_head(&mut self.content)? || may_differ) {
             self.take(&known)?;
             self.within_line = held.within_line;
+            self.known = Known::of_position(held);
             return Ok(Resumed::Same);
         }
 
@@ -175,6 +176,8 @@ impl TailedFile {
         if self.live.is_some() {
             return Ok(self.truncated());
         }
+        // Where the lines that are known stand now is not clear.
+        self.known = None;
         if bounds.identity == FileIdentity::Auto {
             if let Some(place) = self.parted_at(about.size)? {
                 self.go_to(place)?;

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use lapwing::v1::FilePosition;
 use memchr::{memchr, memmem, memrchr};
 
 use super::{CHUNK, TailedFile};
@@ -19,6 +20,14 @@ const EVIDENCE: u64 = 1024;
 pub(super) struct Known {
     pub(super) from: u64,
     pub(super) to: u64,
+}
+
+impl Known {
+    /// As the collector holds it.
+    pub(super) fn of_position(held: &FilePosition) -> Option<Self> {
+        let known = Self { from: held.known_from, to: held.known_to };
+        (known.from >= held.offset && known.from < known.to).then_some(known)
+    }
 }
 
 /// What a file is to the one that had its name before.

@@ -170,14 +170,19 @@ impl TailLoop {
             }
         };
         self.complained.remove(path);
-        if is_new && let Err(error) = self.succeed(&mut file)? {
-            tracing::debug!("{}: can't be compared with what it replaced: {error}", path.display());
+        let mut replaced = None;
+        if is_new {
+            replaced = self.succeed(&mut file)?.unwrap_or_else(|error| {
+                tracing::debug!("{}: can't be compared with what it replaced: {error}", path.display());
+                None
+            });
         }
         file.gone_since = gone.then(Instant::now);
         self.held.remove(key);
         if is_new {
-            // From here on a restart knows where this file began to be read.
-            self.turn.send(Input::Position(file.position(false)))?;
+            // From here on a restart knows where this file began to be read. The one it replaced is forgotten in the same moment:
+            // with neither of them known, all lines would come twice.
+            self.turn.send_together([file.position(false)].into_iter().chain(replaced).collect())?;
         }
         self.files.insert(key, file);
         self.counters.files_open.set(self.files.open.len() as u64);
@@ -236,14 +241,20 @@ impl TailLoop {
         Ok(())
     }
 
-    pub(super) fn close(&mut self, key: &str) -> Result<(), Closed> {
-        let Some(file) = self.files.open.get_mut(key) else { return Ok(()) };
+    fn close(&mut self, key: &str) -> Result<(), Closed> {
+        let end = self.end(key)?;
+        self.turn.send_together(end.into_iter().collect())
+    }
+
+    /// Closes a file; its last position is still to be sent.
+    pub(super) fn end(&mut self, key: &str) -> Result<Option<SourcePosition>, Closed> {
+        let Some(file) = self.files.open.get_mut(key) else { return Ok(None) };
         match file.unfinished_line(self.bounds) {
             Ok(Some(step)) => self.take(key, step)?,
             Ok(None) => {}
             Err(error) => self.files.complain(key, &error, &self.counters),
         }
-        let Some(file) = self.files.remove(key) else { return Ok(()) };
+        let Some(file) = self.files.remove(key) else { return Ok(None) };
         self.counters.files_open.set(self.files.open.len() as u64);
         self.keys.forget(key);
         tracing::debug!("{}: closed (deleted: {})", file.path().display(), file.is_unlinked());
@@ -254,6 +265,6 @@ impl TailLoop {
             self.held.extend(held.map(|held| (held.key.clone(), held)));
             self.late.add(key, &file);
         }
-        self.turn.send(Input::Position(file.position(true)))
+        Ok(Some(file.position(true)))
     }
 }

@@ -5,16 +5,13 @@ use std::{collections::HashMap, fs, io, path::Path};
 use lapwing::v1::{SourcePosition, source_position::Position};
 
 use super::{TailLoop, held::FileHeld, turn::Closed};
-use crate::{
-    collectors::logs::files::{
-        FileIdentity,
-        file::{Change, Step, Succession, TailedFile, places},
-        fingerprint::Fingerprint,
-        identity::{About, Identity},
-        keys::{Owner, fits},
-        names,
-    },
-    input::Input,
+use crate::collectors::logs::files::{
+    FileIdentity,
+    file::{Change, Step, Succession, TailedFile, places},
+    fingerprint::Fingerprint,
+    identity::{About, Identity},
+    keys::{Owner, fits},
+    names,
 };
 
 /// Steps in which an old file is read to its end before it is compared with the new one.
@@ -30,9 +27,13 @@ impl TailLoop {
     }
 
     /// A file that was not known may be a copy of the one that had its name: it goes on where that one was then.
-    pub(super) fn succeed(&mut self, file: &mut TailedFile) -> Result<io::Result<()>, Closed> {
+    /// The last position of that one is to be sent with the first of this one.
+    pub(super) fn succeed(
+        &mut self,
+        file: &mut TailedFile,
+    ) -> Result<io::Result<Option<SourcePosition>>, Closed> {
         if self.config.identity == FileIdentity::Inode {
-            return Ok(Ok(()));
+            return Ok(Ok(None));
         }
         let same_name = |key: &&String| self.files.open[*key].path() == file.path();
         let open = if self.searched { self.files.open.keys().find(same_name).cloned() } else { None };
@@ -41,54 +42,54 @@ impl TailLoop {
         }
         let held = self.held.values().find(|held| held.path == file.path()).map(|held| held.key.clone());
         match held {
-            Some(key) => self.succeed_held(file, &key),
-            None => Ok(Ok(())),
+            Some(key) => Ok(self.succeed_held(file, &key)),
+            None => Ok(Ok(None)),
         }
     }
 
-    fn succeed_open(&mut self, file: &mut TailedFile, key: &str) -> Result<io::Result<()>, Closed> {
+    fn succeed_open(
+        &mut self,
+        file: &mut TailedFile,
+        key: &str,
+    ) -> Result<io::Result<Option<SourcePosition>>, Closed> {
         for _ in 0..MAX_STEPS {
-            let Some(old) = self.files.open.get_mut(key) else { return Ok(Ok(())) };
+            let Some(old) = self.files.open.get_mut(key) else { return Ok(Ok(None)) };
             match old.step(self.bounds) {
                 Ok(Step::Idle) => break,
                 Ok(step) => self.take(key, step)?,
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let Some(old) = self.files.open.get_mut(key) else { return Ok(Ok(())) };
+        let Some(old) = self.files.open.get_mut(key) else { return Ok(Ok(None)) };
         let succession = match file.succeed(old) {
             Ok(succession) => succession,
             Err(error) => return Ok(Err(error)),
         };
-        match succession {
-            Succession::None => return Ok(Ok(())),
-            Succession::Part => self.close(key)?,
+        let end = match succession {
+            Succession::None => return Ok(Ok(None)),
+            Succession::Part => self.end(key)?,
             Succession::Whole => {
                 self.keys.forget(key);
-                if let Some(old) = self.files.remove(key) {
-                    self.turn.send(Input::Position(old.position(true)))?;
-                }
+                self.files.remove(key).map(|old| old.position(true))
             }
-        }
+        };
         self.report(file.path(), Change::Overwritten);
-        Ok(Ok(()))
+        Ok(Ok(end))
     }
 
-    fn succeed_held(&mut self, file: &mut TailedFile, key: &str) -> Result<io::Result<()>, Closed> {
-        let Some(held) = self.held.get(key) else { return Ok(Ok(())) };
+    fn succeed_held(&mut self, file: &mut TailedFile, key: &str) -> io::Result<Option<SourcePosition>> {
+        let Some(held) = self.held.get(key) else { return Ok(None) };
         // One that was renamed is read on under its new name, and this one is the next.
         if is_beside(held) {
-            return Ok(Ok(()));
+            return Ok(None);
         }
         let known = Fingerprint::of_position(&held.position);
-        match file.succeed_held(&known, held.position.within_line) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Ok(())),
-            Err(error) => return Ok(Err(error)),
+        if !file.succeed_held(&known, held.position.within_line)? {
+            return Ok(None);
         }
         self.report(file.path(), Change::Overwritten);
-        let Some(held) = self.held.remove(key) else { return Ok(Ok(())) };
-        self.turn.send(Input::Position(SourcePosition {
+        let Some(held) = self.held.remove(key) else { return Ok(None) };
+        Ok(Some(SourcePosition {
             source: held.key,
             display_name: names::display(&held.path),
             closed: true,
@@ -96,8 +97,7 @@ impl TailLoop {
             events_read: held.events.read,
             events_truncated: held.events.truncated,
             events_dropped: held.events.dropped,
-        }))?;
-        Ok(Ok(()))
+        }))
     }
 }
 

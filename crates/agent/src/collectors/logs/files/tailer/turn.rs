@@ -1,5 +1,6 @@
 //! What is read together and handed on together: it wakes the pipeline once, and leaves in one batch.
 
+use lapwing::v1::SourcePosition;
 use lapwing_service::watchdog::Beat;
 use tokio::sync::mpsc::Sender;
 
@@ -44,6 +45,12 @@ impl Turn {
 
         self.inputs.push(input);
         if self.bytes >= MAX_BYTES || self.inputs.len() >= MAX_INPUTS { self.end() } else { Ok(()) }
+    }
+
+    /// Adds positions that are true only together: they leave in one batch.
+    pub(super) fn send_together(&mut self, positions: Vec<SourcePosition>) -> Result<(), Closed> {
+        self.inputs.extend(positions.into_iter().map(Input::Position));
+        if self.inputs.len() >= MAX_INPUTS { self.end() } else { Ok(()) }
     }
 
     /// Hands on what there is.
@@ -122,6 +129,16 @@ mod tests {
             turn.send(Input::Position(SourcePosition::default())).unwrap();
         }
         assert_eq!(turns.try_recv().unwrap().len(), MAX_INPUTS);
+    }
+
+    #[test]
+    fn positions_that_are_true_only_together_leave_together() {
+        let (mut turn, mut turns) = turn(10);
+        for _ in 1..MAX_INPUTS {
+            turn.send(Input::Position(SourcePosition::default())).unwrap();
+        }
+        turn.send_together(vec![SourcePosition::default(), SourcePosition::default()]).unwrap();
+        assert_eq!(turns.try_recv().unwrap().len(), MAX_INPUTS + 1);
     }
 
     #[test]

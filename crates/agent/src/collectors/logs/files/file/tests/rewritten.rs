@@ -133,3 +133,21 @@ fn a_file_that_was_utf16_and_is_written_anew_in_utf8_is_read() {
     case.append(b"one\n");
     assert_eq!(read_all(&mut file), b"one\n");
 }
+
+#[test]
+fn lines_that_are_known_from_the_file_before_stay_known_over_a_restart() {
+    let case = Case::new(lines(0..100).as_bytes());
+    let mut old = case.open();
+    read_all(&mut old);
+    fs::write(case.path.with_extension("new"), lines(0..100).replace("number 50", "number fifty") + "new\n")
+        .unwrap();
+    fs::rename(case.path.with_extension("new"), &case.path).unwrap();
+    let mut file = case.open();
+    assert_eq!(file.succeed(&mut old).unwrap(), Succession::Part);
+    let mut again = resumed(&case, &file);
+    let expected = lines(50..51).replace("50", "fifty") + "new\n";
+    for file in [&mut file, &mut again] {
+        assert_eq!(String::from_utf8(read_all(file)).unwrap(), expected);
+        assert_eq!(held(file).known_to, 0);
+    }
+}
