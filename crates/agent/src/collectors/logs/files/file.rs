@@ -245,7 +245,7 @@ impl TailedFile {
     /// Whether it can be left to the kernel to tell that it grows.
     pub(super) fn can_be_watched(&self) -> bool {
         // Of what is written by way of memory nothing is told, and a last line is waited for.
-        self.gap.is_none() && self.doubt.is_none() && self.quiet.is_none()
+        self.gap.is_none() && self.doubt.is_none() && self.quiet.is_none_or(Quiet::is_given_up)
     }
 
     /// Reads the next run of lines.

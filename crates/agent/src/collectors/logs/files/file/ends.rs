@@ -17,6 +17,20 @@ pub(super) struct Quiet {
     at: u64,
     /// ... since then.
     since: Instant,
+    /// Nothing of it can be given out: half a character, or what may be half a line end. It is waited for without a look, until the file
+    /// has another time than this.
+    given_up: Option<u64>,
+}
+
+impl Quiet {
+    fn new(at: u64) -> Self {
+        Self { at, since: Instant::now(), given_up: None }
+    }
+
+    /// Whether only what is written next can change something.
+    pub(super) fn is_given_up(self) -> bool {
+        self.given_up.is_some()
+    }
 }
 
 impl TailedFile {
@@ -29,9 +43,12 @@ impl TailedFile {
         }
         let limit = bounds.unfinished.unwrap_or(FILLED);
         let at = self.searched;
-        let quiet = *self.quiet.get_or_insert_with(|| Quiet { at, since: Instant::now() });
-        if quiet.at != at {
-            self.quiet = Some(Quiet { at, since: Instant::now() });
+        let quiet = *self.quiet.get_or_insert_with(|| Quiet::new(at));
+        if quiet.at == at && quiet.given_up == Some(self.modified) {
+            return Ok(Step::Idle);
+        }
+        if quiet.at != at || quiet.given_up.is_some() {
+            self.quiet = Some(Quiet::new(at));
             return Ok(Step::Idle);
         }
         if quiet.since.elapsed() < limit {
@@ -64,7 +81,7 @@ impl TailedFile {
     }
 
     fn give_part(&mut self, bounds: Bounds) -> io::Result<Step> {
-        self.quiet = None;
+        let quiet = self.quiet.take();
         let length = usize::try_from(self.searched - self.offset).unwrap_or(usize::MAX);
         let line = self.content.read_at(self.offset, length.min(bounds.max_line))?;
         if memchr(b'\n', &line).is_some() {
@@ -76,6 +93,7 @@ impl TailedFile {
         let skip = if self.offset == 0 { text::mark_length(&line) } else { 0 };
         let whole = text::whole_part(&line);
         if whole <= skip || (self.offset == 0 && text::may_be_mark(&line)) {
+            self.quiet = quiet.map(|quiet| Quiet { given_up: Some(self.modified), ..quiet });
             return Ok(Step::Idle);
         }
 

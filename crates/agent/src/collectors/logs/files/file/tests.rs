@@ -482,3 +482,24 @@ fn the_fixture_of_an_old_position_is_resumed() {
     assert_eq!(read_all(&mut again), b"new\n");
     assert_eq!(again.events.read, 5);
 }
+
+#[test]
+fn a_last_line_of_which_nothing_can_be_given_out_is_left_to_the_kernel_to_watch() {
+    for (end, more, expected) in [
+        (&b"\r"[..], &b"\n"[..], "\n"),
+        (b"\xe2\x82", b"\xac\n", "\u{20ac}\n"),
+        (b"\xef\xbb", b"\xbfx\n", "x\n"),
+    ] {
+        let case = Case::new(end);
+        let mut file = case.open();
+        for _ in 0..3 {
+            assert!(read_parts(&mut file, AT_ONCE).is_empty());
+        }
+        assert!(file.can_be_watched() && !file.has_more());
+        assert!(read_parts(&mut file, AT_ONCE).is_empty());
+        assert!(file.can_be_watched());
+        case.append(more);
+        assert!(file.has_more());
+        assert_eq!(read_parts(&mut file, AT_ONCE), [(expected.to_owned(), LinePart::Whole)]);
+    }
+}
