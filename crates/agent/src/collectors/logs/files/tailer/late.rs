@@ -48,7 +48,7 @@ impl LateFiles {
         self.0.push_back(LateFile { key: key.to_owned(), path, identity: about.identity, size });
     }
 
-    /// Those that were written to since, with their places. What is gone is let go of.
+    /// Those that were written to since, with their places, until they are [forgotten](Self::forget). What is gone is let go of.
     fn written(&mut self) -> Vec<(String, PathBuf)> {
         let mut written = Vec::new();
         self.0.retain(|file| match About::of_path(&file.path) {
@@ -56,11 +56,16 @@ impl LateFiles {
             Ok(about) if about.size == file.size => true,
             Ok(_) => {
                 written.push((file.key.clone(), file.path.clone()));
-                false
+                true
             }
             Err(_) => false,
         });
         written
+    }
+
+    /// Lets go of a file that is open again.
+    fn forget(&mut self, key: &str) {
+        self.0.retain(|file| file.key != key);
     }
 }
 
@@ -68,9 +73,19 @@ impl TailLoop {
     /// Opens files again that were closed and are written to.
     pub(super) fn find_late(&mut self) -> Result<(), Closed> {
         for (key, path) in self.late.written() {
-            if !self.files.open.contains_key(&key) && self.files.has_room() {
+            if !self.files.open.contains_key(&key) {
+                if !self.files.has_room() {
+                    self.make_room();
+                }
+                // Without a descriptor it has its turn at the next look.
+                if !self.files.has_room() {
+                    break;
+                }
                 tracing::info!("{}: is still written to", path.display());
                 self.open(&key, &path, true)?;
+            }
+            if self.files.open.contains_key(&key) {
+                self.late.forget(&key);
             }
         }
         Ok(())
@@ -117,6 +132,22 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_file_that_is_written_to_late_is_told_of_until_it_is_open() {
+        let named = tempfile::NamedTempFile::new().unwrap();
+        let path = named.path().to_owned();
+        let file = TailedFile::open(&path, &path).unwrap().unwrap();
+        let mut late = LateFiles::default();
+        late.add("a", &file);
+        assert!(late.written().is_empty());
+        fs::write(&path, "late\n").unwrap();
+        for _ in 0..2 {
+            assert_eq!(late.written(), [("a".to_owned(), path.clone())]);
+        }
+        late.forget("a");
+        assert!(late.written().is_empty());
+    }
 
     #[test]
     fn a_program_that_has_a_file_open_for_writing_is_seen_and_one_that_reads_it_is_not() {

@@ -43,6 +43,14 @@ impl TailLoop {
         Ok(())
     }
 
+    /// Closes the file that did not grow for longest, of those that are read to their end.
+    pub(super) fn make_room(&mut self) {
+        let idle = self.files.open.iter().filter(|(_, file)| !file.has_more());
+        if let Some(key) = idle.min_by_key(|(_, file)| file.grew).map(|(key, _)| key.clone()) {
+            self.rest(&key);
+        }
+    }
+
     /// Gives up a descriptor; the file goes on from here at its next turn.
     fn rest(&mut self, key: &str) {
         let Some(file) = self.files.remove(key) else { return };
