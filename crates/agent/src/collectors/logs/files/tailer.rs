@@ -32,7 +32,7 @@ use lapwing_service::{
 use tokio::sync::mpsc::Sender;
 
 use self::{
-    held::FileHeld,
+    held::{ClosedFiles, FileHeld},
     late::LateFiles,
     open_files::{HOT, OpenFiles},
     turn::{Closed, Turn},
@@ -94,6 +94,7 @@ impl Tailer {
                 config,
                 bounds,
                 first_start,
+                closed: ClosedFiles::default(),
                 late: LateFiles::default(),
                 keys: Keys::new(
                     held.iter().map(|(key, held): (&String, &FileHeld)| (key.as_str(), held.path.as_path())),
@@ -143,6 +144,7 @@ struct TailLoop {
     first_start: bool,
     /// Files that are not open, and up to where the collector holds them.
     held: HashMap<String, FileHeld>,
+    closed: ClosedFiles,
     late: LateFiles,
     /// What files are known by.
     keys: Keys,

@@ -260,9 +260,9 @@ impl TailLoop {
         tracing::debug!("{}: closed (deleted: {})", file.path().display(), file.is_unlinked());
         if !file.is_unlinked() {
             // Should it get its name back, it goes on from here; the collector forgets it, and its counts begin anew.
-            let held = FileHeld::new(file.position(false))
-                .map(|held| FileHeld { events: Events::default(), ..held });
-            self.held.extend(held.map(|held| (held.key.clone(), held)));
+            if let Some(held) = FileHeld::new(file.position(false)) {
+                self.closed.add(&mut self.held, FileHeld { events: Events::default(), ..held });
+            }
             self.late.add(key, &file);
         }
         Ok(Some(file.position(true)))

@@ -4,7 +4,11 @@ use std::{collections::HashMap, fs, io, path::Path};
 
 use lapwing::v1::{SourcePosition, source_position::Position};
 
-use super::{TailLoop, held::FileHeld, turn::Closed};
+use super::{
+    TailLoop,
+    held::{FileHeld, newest},
+    turn::Closed,
+};
 use crate::collectors::logs::files::{
     FileIdentity,
     file::{Change, Step, Succession, TailedFile, places},
@@ -40,7 +44,7 @@ impl TailLoop {
         if let Some(key) = open {
             return self.succeed_open(file, &key);
         }
-        let held = self.held.values().find(|held| held.path == file.path()).map(|held| held.key.clone());
+        let held = newest(&self.held, file.path()).map(|held| held.key.clone());
         match held {
             Some(key) => Ok(self.succeed_held(file, &key)),
             None => Ok(Ok(None)),
