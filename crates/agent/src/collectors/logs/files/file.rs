@@ -127,6 +127,8 @@ pub(super) struct TailedFile {
     doubt: Option<Doubt>,
     /// When names beside it had changed as of the last search for a copy, and when that was.
     copy_searched: Option<(SystemTime, Instant)>,
+    /// When a large file was searched for the place of the position, and it was not found.
+    place_searched: Option<Instant>,
     /// Lines to come that were read in the file it stands for.
     known: Option<Known>,
     is_utf16: bool,
@@ -181,6 +183,7 @@ impl TailedFile {
             gap: None,
             doubt: None,
             copy_searched: None,
+            place_searched: None,
             known: None,
             is_utf16: false,
             was_utf16: false,

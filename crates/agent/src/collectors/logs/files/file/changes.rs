@@ -25,6 +25,11 @@ const SETTLES: Duration = Duration::from_secs(1);
 /// Names beside a file that changed within this time before a search may change again at the same moment.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// So long a large file is not searched again for the place of a position that was not found in it ...
+const SEARCHED: Duration = Duration::from_secs(60);
+/// ... beyond this.
+const SMALL: u64 = 1 << 20;
+
 /// Bytes before a difference that must be the same for those before them to be taken for the same.
 const EVIDENCE: usize = 256;
 
@@ -131,7 +136,7 @@ impl TailedFile {
     pub(super) fn find_place(&mut self, known: &Fingerprint, size: u64) -> io::Result<bool> {
         let place = match known.same_up_to(&mut self.content, size)? {
             Some(place) => Some(place),
-            None => known.moved_to(&mut self.content, size)?,
+            None => self.moved_place(known, size)?,
         };
         let Some(place) = place else { return Ok(false) };
         if !known.has_head(&mut self.content)? {
@@ -141,6 +146,18 @@ impl TailedFile {
         self.go_to(place)?;
         self.grow_head()?;
         Ok(true)
+    }
+
+    /// Where the position stands when something before it was cut off. A large file in which it was not found is not searched again for a
+    /// while: other files wait meanwhile.
+    fn moved_place(&mut self, known: &Fingerprint, size: u64) -> io::Result<Option<u64>> {
+        let was_searched = self.place_searched.is_some_and(|searched| searched.elapsed() < SEARCHED);
+        let size = if was_searched { size.min(SMALL) } else { size };
+        let place = known.moved_to(&mut self.content, size)?;
+        if place.is_none() && size > SMALL {
+            self.place_searched = Some(Instant::now());
+        }
+        Ok(place)
     }
 
     /// What is read next is a copy of what the file was.

@@ -42,6 +42,12 @@ pub(crate) enum Succession {
 }
 
 impl TailedFile {
+    /// Whether the two are small enough to be compared in one go. Larger ones are not worth the time that all other files wait.
+    pub(crate) fn may_succeed(&self, old: &Self) -> bool {
+        let size = |file: &Self| file.content.about().map_or(u64::MAX, |about| about.size);
+        old.live.is_none() && size(old) <= MAX_COMPARED && size(self) <= 4 * MAX_COMPARED
+    }
+
     /// Goes to where `old` is, when this file holds the same. The old one is read to its end, and is not to be read on then.
     pub(crate) fn succeed(&mut self, old: &mut Self) -> io::Result<Succession> {
         let about = old.content.about()?;

@@ -1,6 +1,6 @@
 //! Files that take the place of others: copies of them, and clones.
 
-use std::{collections::HashMap, fs, io, path::Path};
+use std::{collections::HashMap, fs, io, path::Path, sync::atomic::Ordering};
 
 use lapwing::v1::{SourcePosition, source_position::Position};
 
@@ -56,15 +56,28 @@ impl TailLoop {
         file: &mut TailedFile,
         key: &str,
     ) -> Result<io::Result<Option<SourcePosition>>, Closed> {
+        if !self.files.open.get(key).is_some_and(|old| file.may_succeed(old)) {
+            return Ok(Ok(None));
+        }
+        let mut is_read = false;
         for _ in 0..MAX_STEPS {
+            self.beat.beat();
+            if self.stop.load(Ordering::Relaxed) {
+                // The next run compares them.
+                self.turn.end()?;
+                return Err(Closed);
+            }
             let Some(old) = self.files.open.get_mut(key) else { return Ok(Ok(None)) };
             match old.step(self.bounds) {
-                Ok(Step::Idle) => break,
+                Ok(Step::Idle) => {
+                    is_read = true;
+                    break;
+                }
                 Ok(step) => self.take(key, step)?,
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let Some(old) = self.files.open.get_mut(key) else { return Ok(Ok(None)) };
+        let Some(old) = self.files.open.get_mut(key).filter(|_| is_read) else { return Ok(Ok(None)) };
         let succession = match file.succeed(old) {
             Ok(succession) => succession,
             Err(error) => return Ok(Err(error)),
