@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -9,14 +10,14 @@ use std::{
 
 use super::{
     content::{Content, Packed, Packing},
-    fingerprint::Fingerprint,
+    fingerprint::{Fingerprint, HEAD},
     identity::{About, Identity},
 };
 
 /// Files looked at, the newest first: more than rotations keep.
 const MAX_CANDIDATES: usize = 64;
-/// Compressed files begin to be unpacked up to here to see whether one is the copy.
-const MAX_UNPACKED: u64 = 4 << 30;
+/// Bytes that are unpacked at most to see which compressed file is the copy: other files wait meanwhile.
+const MAX_UNPACKED: u64 = 512 << 20;
 /// No compression that is read here makes bytes fewer than one in so many.
 const MAX_RATIO: u64 = 40_000;
 
@@ -26,13 +27,119 @@ pub(super) fn find(names: &[PathBuf], identity: Identity, known: &Fingerprint) -
     if known.trace.length == 0 {
         return None;
     }
-    let mut candidates: Vec<_> = names.iter().filter_map(|name| beside(name)).flatten().collect();
+    let mut budget = MAX_UNPACKED;
+    candidates(names).iter().find_map(|copy| {
+        let mut content = open(&copy.path, identity, known, &mut budget)?;
+        (!content.read_at(known.offset, 1).ok()?.is_empty()).then_some(content)
+    })
+}
+
+/// What comes behind a copy that was read to its end.
+pub(super) enum Next {
+    /// The next copy: the file was truncated again before it was read.
+    Copy(Content),
+    /// The file itself.
+    Live,
+}
+
+/// What comes behind the copy that ends where `known` does; `None` when there is no such copy.
+pub(super) fn next(
+    names: &[PathBuf],
+    identity: Identity,
+    known: &Fingerprint,
+    live: &mut Content,
+) -> Option<Next> {
+    if known.trace.length == 0 {
+        return None;
+    }
+    let candidates = candidates(names);
+    let mut budget = MAX_UNPACKED;
+    let ours = candidates.iter().find(|copy| {
+        let content = open(&copy.path, identity, known, &mut budget);
+        content.is_some_and(|mut content| content.read_at(known.offset, 1).is_ok_and(|more| more.is_empty()))
+    })?;
+
+    let mut newer: Vec<&Candidate> = candidates.iter().filter(|copy| copy.follows(ours)).collect();
+    newer.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+    let copy = newer.into_iter().find_map(|copy| {
+        let mut content = open_next(&copy.path, identity)?;
+        let is_ours = known.is_in(&mut content).ok()?;
+        let is_live = begins_alike(&mut content, live).ok()?;
+        (!is_ours && !is_live).then_some(content)
+    });
+    Some(copy.map_or(Next::Live, Next::Copy))
+}
+
+/// A file that may be a copy.
+#[derive(Debug, PartialEq, Eq)]
+struct Candidate {
+    modified: SystemTime,
+    path: PathBuf,
+    /// What its name has behind the stem of the file's.
+    rest: Vec<u8>,
+}
+
+impl Candidate {
+    /// Whether it is of a later rotation than another: its name differs in digits only, and it is newer.
+    fn follows(&self, other: &Self) -> bool {
+        let is_kind = mask(&self.rest) == mask(&other.rest) && mask(&self.rest).contains(&b'#');
+        // A compressed one may have been written long after what is in it: its name has to say the same.
+        let agrees = packing(&self.path).is_none() || is_later(&digits(&self.rest), &digits(&other.rest));
+        is_kind && agrees && self.modified > other.modified
+    }
+}
+
+/// Whether one number in the names of copies is of a later rotation than another. Counts are small and grow with the age; dates are long.
+fn is_later(number: &[u8], other: &[u8]) -> bool {
+    /// Digits of a date, at least.
+    const DATE: usize = 6;
+    let order = number.len().cmp(&other.len()).then(number.cmp(other));
+    if other.len() < DATE { order.is_lt() } else { order.is_gt() }
+}
+
+/// The name without the ending of a compression, and with one `#` for each number.
+fn mask(rest: &[u8]) -> Vec<u8> {
+    let rest = rest.strip_suffix(b".gz").or_else(|| rest.strip_suffix(b".zst")).unwrap_or(rest);
+    let mut mask: Vec<u8> =
+        rest.iter().map(|byte| if byte.is_ascii_digit() { b'#' } else { *byte }).collect();
+    mask.dedup_by(|a, b| *a == b'#' && *b == b'#');
+    mask
+}
+
+fn digits(rest: &[u8]) -> Vec<u8> {
+    rest.iter().copied().filter(u8::is_ascii_digit).collect()
+}
+
+/// Whether a copy is one of what the file holds now: it is not truncated yet.
+fn begins_alike(copy: &mut Content, live: &mut Content) -> io::Result<bool> {
+    let begin = copy.read_at(0, HEAD)?;
+    let end = match copy {
+        Content::Plain(_) => copy.about()?.size.saturating_sub(HEAD as u64),
+        // To unpack it to its end would take long.
+        Content::Packed(_) => 0,
+    };
+    Ok(begin.is_empty() || (live.has_at(0, &begin)? && live.has_at(end, &copy.read_at(end, HEAD)?)?))
+}
+
+fn open_next(path: &Path, identity: Identity) -> Option<Content> {
+    let (file, _) = open_file(path, identity)?;
+    match packing(path) {
+        Some(packing) => Packed::open(file, packing).ok().map(Content::Packed),
+        None => Some(Content::Plain(file)),
+    }
+}
+
+/// The files beside `names`, the likeliest copies first.
+fn candidates(names: &[PathBuf]) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = names.iter().filter_map(|name| beside(name)).flatten().collect();
     // One that is just being compressed is not whole, and the file it is made of is still there.
-    candidates.sort_by(|(a, path_a), (b, path_b)| {
-        packing(path_a).is_some().cmp(&packing(path_b).is_some()).then(b.cmp(a)).then(path_b.cmp(path_a))
+    candidates.sort_by(|a, b| {
+        let packed = packing(&a.path).is_some().cmp(&packing(&b.path).is_some());
+        packed.then(b.modified.cmp(&a.modified)).then(b.path.cmp(&a.path))
     });
     candidates.dedup();
-    candidates.iter().take(MAX_CANDIDATES).find_map(|(_, path)| open(path, identity, known))
+    candidates.truncate(MAX_CANDIDATES);
+    candidates
 }
 
 /// The newest change of a name in the folders of `names`.
@@ -41,34 +148,41 @@ pub(super) fn names_changed(names: &[PathBuf]) -> Option<SystemTime> {
     names.iter().filter_map(changed).max()
 }
 
-fn beside(name: &Path) -> Option<impl Iterator<Item = (SystemTime, PathBuf)>> {
+fn beside(name: &Path) -> Option<impl Iterator<Item = Candidate>> {
     let stem = name.file_stem()?.as_encoded_bytes().to_owned();
     let entries = fs::read_dir(name.parent()?).ok()?.flatten();
-    let named = entries.filter(move |entry| entry.file_name().as_encoded_bytes().starts_with(&stem));
-    Some(named.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))))
+    Some(entries.filter_map(move |entry| {
+        let rest = entry.file_name().as_encoded_bytes().strip_prefix(stem.as_slice())?.to_owned();
+        Some(Candidate { modified: entry.metadata().ok()?.modified().ok()?, path: entry.path(), rest })
+    }))
 }
 
-fn open(path: &Path, identity: Identity, known: &Fingerprint) -> Option<Content> {
+/// A file that holds what was read.
+fn open(path: &Path, identity: Identity, known: &Fingerprint, budget: &mut u64) -> Option<Content> {
+    let (file, size) = open_file(path, identity)?;
+    let mut content = content(path, file, size, known, budget)?;
+    known.is_in(&mut content).ok()?.then_some(content)
+}
+
+fn open_file(path: &Path, identity: Identity) -> Option<(File, u64)> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path).ok()?;
     let about = About::of_file(&file).ok()?;
-    if !about.is_regular || about.identity == identity {
-        return None;
-    }
-    let mut content = content(path, file, about.size, known)?;
-    let is_copy = known.is_in(&mut content).ok()?;
-    let has_more = !content.read_at(known.offset, 1).ok()?.is_empty();
-    (is_copy && has_more).then_some(content)
+    (about.is_regular && about.identity != identity).then_some((file, about.size))
 }
 
-fn content(path: &Path, file: File, size: u64, known: &Fingerprint) -> Option<Content> {
+fn content(path: &Path, file: File, size: u64, known: &Fingerprint, budget: &mut u64) -> Option<Content> {
     let Some(packing) = packing(path) else {
-        return (size > known.offset).then_some(Content::Plain(file));
+        return (size >= known.offset).then_some(Content::Plain(file));
     };
-    let may_be = known.offset < MAX_UNPACKED && size.saturating_mul(MAX_RATIO) > known.offset;
+    let may_be = known.offset < *budget && size.saturating_mul(MAX_RATIO) > known.offset;
     let mut content = Content::Packed(Packed::open(file, packing).ok().filter(|_| may_be)?);
     // Cheap to see, and nearly always enough to see that it is not.
-    known.has_head(&mut content).ok()?.then_some(content)
+    if !known.has_head(&mut content).ok()? {
+        return None;
+    }
+    *budget -= known.offset;
+    Some(content)
 }
 
 fn packing(path: &Path) -> Option<Packing> {

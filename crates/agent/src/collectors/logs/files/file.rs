@@ -129,6 +129,8 @@ pub(super) struct TailedFile {
     copy_searched: Option<(SystemTime, Instant)>,
     /// When a large file was searched for the place of the position, and it was not found.
     place_searched: Option<Instant>,
+    /// A search found no copy with more than was read; there may be one with just that.
+    may_have_copy: bool,
     /// Lines to come that were read in the file it stands for.
     known: Option<Known>,
     is_utf16: bool,
@@ -184,6 +186,7 @@ impl TailedFile {
             doubt: None,
             copy_searched: None,
             place_searched: None,
+            may_have_copy: false,
             known: None,
             is_utf16: false,
             was_utf16: false,
@@ -256,7 +259,7 @@ impl TailedFile {
         match self.look(bounds)? {
             Step::Idle if self.live.is_some() => {
                 // Nobody will end the copy's last line.
-                Ok(self.last_of_copy(bounds)?.unwrap_or(Step::Searching))
+                self.last_of_copy(bounds)
             }
             Step::Idle => self.wait_for_end(bounds),
             step => Ok(step),

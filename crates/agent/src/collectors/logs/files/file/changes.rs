@@ -14,7 +14,8 @@ use memchr::{memchr_iter, memrchr};
 
 use super::{Bounds, Content, Events, GONE, Known, Step, TailedFile, UTF16, places};
 use crate::collectors::logs::files::{
-    FileIdentity, copy,
+    FileIdentity,
+    copy::{self, Next},
     fingerprint::{Fingerprint, Hashed, Marks},
     identity::{About, Identity},
     names,
@@ -118,10 +119,16 @@ impl TailedFile {
         if identity == FileIdentity::Auto && self.find_place(&known, size)? {
             return Ok(Resumed::Changed(Change::Overwritten));
         }
-        // Up to where it had been written, and so what is lost, nobody knows.
-        self.events.drop_one(GONE);
-        self.begin_anew();
-        Ok(Resumed::Changed(Change::Anew { lost: 0 }))
+        let change = match copy::next(&self.places(), self.identity, &known, &mut self.content) {
+            Some(next) => self.go_on_in(next),
+            None => {
+                // Up to where it had been written, and so what is lost, nobody knows.
+                self.events.drop_one(GONE);
+                self.begin_anew();
+                Change::Anew { lost: 0 }
+            }
+        };
+        Ok(Resumed::Changed(change))
     }
 
     /// Goes to where a fingerprint, which is in the content, was taken.
@@ -163,6 +170,34 @@ impl TailedFile {
     /// What is read next is a copy of what the file was.
     fn read_copy(&mut self, copy: Content) {
         self.live = Some(std::mem::replace(&mut self.content, copy));
+    }
+
+    /// A copy holds what was read and no more: what follows it is read from its beginning.
+    fn go_on_in(&mut self, next: Next) -> Change {
+        self.begin_anew();
+        match next {
+            Next::Live => Change::Anew { lost: 0 },
+            Next::Copy(copy) => {
+                self.read_copy(copy);
+                Change::InCopy
+            }
+        }
+    }
+
+    /// A copy is read to its end. What follows it is the file itself, or another copy when that was truncated again before it was read.
+    pub(super) fn leave_for_next(&mut self) -> Step {
+        let known = self.fingerprint();
+        let places = self.places();
+        let live = self.live.as_mut();
+        let next = live.and_then(|live| copy::next(&places, self.identity, &known, live));
+        self.leave_copy();
+        match next {
+            Some(Next::Copy(copy)) => {
+                self.read_copy(copy);
+                Step::Searching
+            }
+            _ => Step::Moved,
+        }
     }
 
     pub(super) fn leave_copy(&mut self) {
@@ -212,6 +247,14 @@ impl TailedFile {
             Some(_) => self.searched.saturating_sub(self.offset),
             None => self.size_seen.saturating_sub(self.offset),
         };
+        let may_have_copy = std::mem::take(&mut self.may_have_copy) && self.live.is_none();
+        if may_have_copy
+            && lost == 0
+            && let Some(next @ Next::Copy(_)) =
+                copy::next(&self.places(), self.identity, &self.fingerprint(), &mut self.content)
+        {
+            return Step::Changed(self.go_on_in(next));
+        }
         if lost > 0 {
             // It was seen, and can't be read any more.
             self.events.drop_one(GONE);
@@ -310,7 +353,10 @@ impl TailedFile {
         }
         let is_fresh = changed.and_then(|changed| changed.elapsed().ok()).is_none_or(|age| age < FRESH);
         self.copy_searched = changed.filter(|_| !is_fresh).map(|changed| (changed, Instant::now()));
-        let Some(copy) = copy::find(&places, self.identity, &self.fingerprint()) else { return false };
+        let Some(copy) = copy::find(&places, self.identity, &self.fingerprint()) else {
+            self.may_have_copy = true;
+            return false;
+        };
         self.copy_searched = None;
         let within_line = self.within_line;
         self.read_copy(copy);

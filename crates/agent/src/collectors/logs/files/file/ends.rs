@@ -67,17 +67,19 @@ impl TailedFile {
     }
 
     /// The last line of a copy, or the part of it before padding that has something behind it.
-    pub(super) fn last_of_copy(&mut self, bounds: Bounds) -> io::Result<Option<Step>> {
+    pub(super) fn last_of_copy(&mut self, bounds: Bounds) -> io::Result<Step> {
         if self.searched > self.offset && self.goes_on_behind_padding()? {
             let part = self.give_part(bounds)?;
             if matches!(part, Step::Lines { .. }) {
-                return Ok(Some(part));
+                return Ok(part);
             }
         }
 
-        let last = self.unfinished_line(bounds)?;
-        self.leave_copy();
-        Ok(last)
+        // The position behind it is one in the copy: what follows the copy is found by that.
+        Ok(match self.unfinished_line(bounds)? {
+            Some(last) => last,
+            None => self.leave_for_next(),
+        })
     }
 
     fn give_part(&mut self, bounds: Bounds) -> io::Result<Step> {

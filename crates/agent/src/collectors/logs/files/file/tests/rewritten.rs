@@ -151,3 +151,67 @@ fn lines_that_are_known_from_the_file_before_stay_known_over_a_restart() {
         assert_eq!(held(file).known_to, 0);
     }
 }
+
+/// Makes a copy as rotation does, one second newer than the one before, and empties the file.
+fn copytruncate(case: &Case, copies: u64) {
+    for number in (1..copies).rev() {
+        let name = |number: u64| case.path.with_extension(format!("log.{number}"));
+        fs::rename(name(number), name(number + 1)).unwrap();
+    }
+    let copy = case.path.with_extension("log.1");
+    fs::copy(&case.path, &copy).unwrap();
+    let time = SystemTime::now() - Duration::from_secs(100 - copies);
+    fs::File::options().write(true).open(&copy).unwrap().set_modified(time).unwrap();
+    fs::write(&case.path, b"").unwrap();
+}
+
+#[test]
+fn all_copies_are_read_of_a_file_that_was_truncated_several_times() {
+    for is_read_whole in [false, true] {
+        let case = Case::new(lines(0..10).as_bytes());
+        let mut file = case.open();
+        read_all(&mut file);
+        let mut expected = String::new();
+        if !is_read_whole {
+            case.append(b"first\nhalf");
+            expected.push_str("first\nhalf\n");
+        }
+        fs::write(case.path.with_extension("other.1"), b"another log\n").unwrap();
+        copytruncate(&case, 1);
+        case.append(b"second\n");
+        copytruncate(&case, 2);
+        case.append(b"third\n");
+        copytruncate(&case, 3);
+        case.append(b"live\n");
+        expected.push_str("second\nthird\nlive\n");
+        let mut away = resumed(&case, &file);
+        let mut again = resumed(&case, &file);
+        assert_eq!(read_in_looks(&mut file), expected, "{is_read_whole}");
+        assert_eq!(read_in_looks(&mut away), expected, "away, {is_read_whole}");
+
+        // A restart at any place goes on there.
+        let mut given = String::new();
+        for _ in 0..30 {
+            match again.step(BOUNDS).unwrap() {
+                Step::Lines { data, .. } => given.push_str(std::str::from_utf8(&data).unwrap()),
+                Step::Moved => {}
+                _ => continue,
+            }
+            again = resumed(&case, &again);
+        }
+        assert_eq!(given, expected, "restarts, {is_read_whole}");
+        assert!(away.events.dropped.is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_was_read_whole_and_truncated_while_nobody_read_loses_nothing() {
+    let case = Case::new(lines(0..10).as_bytes());
+    let mut file = case.open();
+    read_all(&mut file);
+    copytruncate(&case, 1);
+    case.append(b"next\n");
+    let mut away = resumed(&case, &file);
+    assert_eq!(read_in_looks(&mut away), "next\n");
+    assert!(away.events.dropped.is_empty());
+}
