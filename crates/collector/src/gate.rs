@@ -60,7 +60,12 @@ impl Gate {
 
     fn pass(&self, request: &mut Request) -> Result<Pass, Status> {
         let peer = request.extensions().get::<Peer>();
-        let caller = self.access.caller(peer, request.headers())?;
+        let caller = self.access.caller(peer, request.headers()).inspect_err(|_| {
+            // A certificate is shown once a connection: one that was renewed needs another.
+            if let Some(peer) = peer.filter(|peer| peer.certificate.is_some()) {
+                peer.link.leave();
+            }
+        })?;
         let holder = holder(&caller, peer);
         if let Some(peer) = peer {
             peer.link.is_of(&name(&holder), most_connections(&holder));

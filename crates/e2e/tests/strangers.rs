@@ -245,7 +245,9 @@ fn an_expired_certificate_is_told_where_it_is_and_a_renewed_one_is_used_without_
     rig.agent.kill()?;
     rig.start_agent()?;
     wait::until("the agent's log names the cause", PATIENCE, || {
-        Ok(rig.agent.output().contains("refuses this side's certificate: it has expired").then_some(()))
+        let output = rig.agent.output();
+        anyhow::ensure!(output.contains("refuses this side's certificate: it has expired"), "{output}");
+        Ok(Some(()))
     })?;
     let output = Command::new(binary("lapwing-agent")?)
         .args(["--check", "--config"])
