@@ -81,10 +81,10 @@ impl TailLoop {
                 if !self.files.has_room() {
                     break;
                 }
-                tracing::info!("{}: is still written to", path.display());
                 self.open(&key, &path, true)?;
             }
             if self.files.open.contains_key(&key) {
+                tracing::info!("{}: is still written to", path.display());
                 self.late.forget(&key);
             }
         }

@@ -197,3 +197,25 @@ fn a_file_that_was_closed_and_is_still_written_to_is_read_on() {
     append(&away, "two\n");
     case.wait_for_lines(&["one", "two"]);
 }
+
+#[test]
+fn a_copy_takes_the_place_of_the_newest_file_of_its_name_and_not_of_one_that_was_rotated() {
+    let mut case = Case::new();
+    let (path, rotated) = (case.path("logs/app.log"), case.path("logs/app.log.1"));
+    let lines = |day: u32| -> String {
+        (0..100).map(|n| format!("day {day}, line number {n} of the log\n")).collect()
+    };
+    append(&path, &lines(1));
+    case.start();
+    case.wait("the first day", |case| case.lines.len() == 100);
+    fs::rename(&path, &rotated).unwrap();
+    append(&path, &lines(2));
+    case.wait("the second day", |case| case.lines.len() == 200);
+    append(&rotated, "late\n");
+    case.wait("a late line", |case| case.lines.len() == 201);
+    case.lines.clear();
+
+    fs::write(path.with_extension("new"), lines(2) + "new\n").unwrap();
+    fs::rename(path.with_extension("new"), &path).unwrap();
+    case.wait_for_lines(&["new"]);
+}

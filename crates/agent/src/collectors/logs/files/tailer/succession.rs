@@ -6,7 +6,7 @@ use lapwing::v1::{SourcePosition, source_position::Position};
 
 use super::{
     TailLoop,
-    held::{FileHeld, newest},
+    held::{self, FileHeld},
     turn::Closed,
 };
 use crate::collectors::logs::files::{
@@ -39,12 +39,14 @@ impl TailLoop {
         if self.config.identity == FileIdentity::Inode {
             return Ok(Ok(None));
         }
-        let same_name = |key: &&String| self.files.open[*key].path() == file.path();
-        let open = if self.searched { self.files.open.keys().find(same_name).cloned() } else { None };
+        // One that was rotated goes by its first name for as long as it is open.
+        let same_name = self.files.open.iter().filter(|(_, open)| open.path() == file.path());
+        let newest = same_name.max_by_key(|(_, open)| open.identity().birth_time).map(|(key, _)| key.clone());
+        let open = newest.filter(|_| self.searched);
         if let Some(key) = open {
             return self.succeed_open(file, &key);
         }
-        let held = newest(&self.held, file.path()).map(|held| held.key.clone());
+        let held = held::newest(&self.held, file.path()).map(|held| held.key.clone());
         match held {
             Some(key) => Ok(self.succeed_held(file, &key)),
             None => Ok(Ok(None)),
