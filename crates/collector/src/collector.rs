@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use axum::Router;
 use lapwing::{
     batch,
@@ -19,6 +19,7 @@ use lapwing_service::{
     revoked::Revoked,
     serve,
     tls::{self, ServerSide},
+    watchdog::{Beat, Watchdog, ask, keep, once},
 };
 use lapwing_spool::{Log, Options, WhenFull};
 use lapwing_store::{
@@ -53,6 +54,14 @@ use crate::{
 const REPLAY_BYTES: usize = 16 << 20;
 /// How long a trim that failed waits before it is tried again.
 const TRIM_PAUSE: Duration = Duration::from_secs(5);
+/// How long a trim, or a look at the health, may take.
+const TRIM: Duration = Duration::from_secs(60);
+/// How long a flush that hangs may do so.
+const FLUSH: Duration = Duration::from_secs(120);
+/// How long no task of the runtime may get its turn.
+const RUNTIME: Duration = Duration::from_secs(10);
+/// How long the last flush may take: its rows are in the journal, too.
+const LAST_FLUSH: Duration = Duration::from_secs(10);
 /// Largest segment of the journal; a small journal has smaller ones, since only whole segments can go.
 const SEGMENT: u64 = 64 << 20;
 
@@ -71,12 +80,20 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let revoked = revoked(&config)?;
     let counters = Arc::new(Counters::default());
     let fatal = CancellationToken::new();
+    let watchdog = Watchdog::default();
+    watchdog.start(std::future::pending()).context("start the watchdog")?;
     let journal = open_journal(&config)?;
+    let _watched = watch(&watchdog, &journal);
     let store = open_store(&config).await?;
     let tables = Tables::open(store, config.tables.clone()).await?;
     let flushing = tokio::spawn({
-        let tables = Arc::clone(&tables);
-        async move { tables.run().await }
+        // A flush that ended in the middle can't be begun again: the next start brings its rows back from the journal.
+        let (tables, part) = (Arc::clone(&tables), watchdog.vital_part("flush", FLUSH));
+        async move {
+            if let Err(fault) = once(&part, |_| async move { tables.run().await }).await {
+                part.fail(&fault);
+            }
+        }
     });
     let next = *tables.committed().borrow() + 1;
     catch_up(&journal, next).await?;
@@ -99,7 +116,7 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let access = Access::new(config.auth.clone(), revoked);
     let shares = Shares::new(config.budget);
     let gate = Gate::new(access.clone(), Arc::clone(&shares));
-    let health = Health::new(journal.clone(), Arc::clone(&tables), tls);
+    let health = Health::new(journal.clone(), Arc::clone(&tables), tls, watchdog.clone());
     let api = http::Api {
         asker: Arc::clone(&asker),
         health: health.clone(),
@@ -112,18 +129,39 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     let query = QueryService::new(asker, Arc::clone(&tables), access, stop.clone());
     let (reporter, health_service) = tonic_health::server::health_reporter();
     reporter.set_serving::<QueryServiceServer<QueryService>>().await;
-    let reporting = tokio::spawn(health.report::<IngestServiceServer<IngestService>>(reporter));
+    let mut kept = JoinSet::new();
+    let never = CancellationToken::new();
+    kept.spawn(keep(watchdog.part("health", TRIM), never.clone(), move |beat| {
+        health.clone().report::<IngestServiceServer<IngestService>>(reporter.clone(), beat)
+    }));
     let services = grpc(ingest, query, health_service, &shares, config.limits.max_message_bytes)?;
     let router = behind(gate, services, local::closed_to_pages(http::router(api)));
-    let trimming =
-        tokio::spawn(trim(Arc::clone(&door), journal, segment_bytes(&config), Arc::clone(&tables)));
+    let segment = segment_bytes(&config);
+    kept.spawn(keep(watchdog.part("trim", TRIM), never, {
+        let tables = Arc::clone(&tables);
+        move |beat| trim(Arc::clone(&door), journal.clone(), segment, Arc::clone(&tables), beat)
+    }));
     tracing::info!("collector is ready");
-    let ended = serve_until(listeners, router, &stop, &fatal).await;
-    trimming.abort();
-    reporting.abort();
+    let ended = tokio::select! {
+        ended = serve_until(listeners, router, &stop, &fatal) => ended,
+        reason = watchdog.ends() => Err(anyhow!(reason)),
+    };
+    drop(kept);
     tables.close();
-    let _ = flushing.await;
+    if tokio::time::timeout(LAST_FLUSH, flushing).await.is_err() {
+        tracing::warn!("the last flush takes too long; the next start brings its rows back from the journal");
+    }
     ended
+}
+
+/// Watches the runtime and the journal's thread.
+fn watch(watchdog: &Watchdog, journal: &Log) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let (runtime, looks) = (watchdog.vital_part("runtime", RUNTIME), watchdog.clone());
+    tasks.spawn(async move { looks.watch_runtime(runtime).await });
+    let log = journal.clone();
+    tasks.spawn(ask(watchdog.vital_part("journal", TRIM), move || log.broken()));
+    tasks
 }
 
 /// Certificate, key and authority, read again when they change.
@@ -361,10 +399,11 @@ async fn serve_until(
 /// Trims the journal behind the store, and behind a snapshot of what agents delivered.
 ///
 /// What failed is tried again before the store commits more: with a full journal nothing more may come.
-async fn trim(door: Arc<Door>, journal: Log, segment: u64, tables: Arc<Tables>) {
+async fn trim(door: Arc<Door>, journal: Log, segment: u64, tables: Arc<Tables>, beat: Beat) {
     let mut committed = tables.committed();
     committed.mark_changed();
     while committed.changed().await.is_ok() {
+        let _working = beat.working();
         // Only whole segments can go.
         while journal.stats().bytes >= segment {
             let through = *committed.borrow_and_update();
@@ -374,6 +413,7 @@ async fn trim(door: Arc<Door>, journal: Log, segment: u64, tables: Arc<Tables>) 
             };
             let Err(error) = trimmed.await else { break };
             tracing::error!("trimming the journal: {error}; trying again in {} s", TRIM_PAUSE.as_secs());
+            beat.beat();
             tokio::time::sleep(TRIM_PAUSE).await;
         }
     }

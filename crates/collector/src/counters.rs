@@ -5,6 +5,8 @@ use lapwing_service::metrics::{Count, Page};
 use lapwing_spool::Stats;
 use lapwing_store::tables::TablesStats;
 
+use crate::health::Health;
+
 /// The collector's counts.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -32,7 +34,7 @@ impl Counters {
     }
 
     /// The counts in the Prometheus text format.
-    pub fn page(&self, journal: Stats, tables: &TablesStats, certificate: Option<f64>) -> String {
+    pub fn page(&self, journal: Stats, tables: &TablesStats, health: &Health) -> String {
         let mut page = Page::default();
         page.counter("lapwing_collector_batches_total", "Batches journaled.", self.batches.get());
         page.counter("lapwing_collector_rows_total", "Rows journaled.", self.rows.get());
@@ -64,9 +66,10 @@ impl Counters {
         page.counter("lapwing_collector_flushes_total", "Flushes committed by the store.", tables.flushes);
         let failing = f64::from(u8::from(tables.flush_error.is_some()));
         page.gauge("lapwing_collector_flush_failing", "1 while the store refuses flushes.", failing);
-        if let Some(seconds) = certificate {
+        if let Some(seconds) = health.certificate_seconds() {
             page.certificate(seconds);
         }
+        health.write(&mut page);
         page.finish()
     }
 }

@@ -6,8 +6,10 @@ use std::{
 };
 
 use lapwing_service::{
+    metrics::Page,
     renewed::Renewed,
     tls::{ServerSide, Standing},
+    watchdog::{Beat, Watchdog},
 };
 use lapwing_spool::Log;
 use lapwing_store::Tables;
@@ -25,12 +27,18 @@ pub struct Health {
     journal: Log,
     tables: Arc<Tables>,
     tls: Option<Arc<Renewed<ServerSide>>>,
+    watchdog: Watchdog,
 }
 
 impl Health {
-    /// The health of a collector with this journal, these tables and this certificate.
-    pub fn new(journal: Log, tables: Arc<Tables>, tls: Option<Arc<Renewed<ServerSide>>>) -> Self {
-        Self { journal, tables, tls }
+    /// The health of a collector with this journal, these tables, this certificate, and the watchdog of its threads and tasks.
+    pub fn new(
+        journal: Log,
+        tables: Arc<Tables>,
+        tls: Option<Arc<Renewed<ServerSide>>>,
+        watchdog: Watchdog,
+    ) -> Self {
+        Self { journal, tables, tls, watchdog }
     }
 
     /// What will stand in the way before long; `None` when nothing is known of.
@@ -54,6 +62,16 @@ impl Health {
         tls.map_or(Standing::Good, |tls| tls.current().validity.at(SystemTime::now()))
     }
 
+    /// Why a start of the process would help; `None` while it would not.
+    pub fn stuck(&self) -> Option<String> {
+        self.watchdog.fatal()
+    }
+
+    /// Adds the figures of threads and tasks to a page.
+    pub fn write(&self, page: &mut Page) {
+        self.watchdog.write(page, "lapwing_collector");
+    }
+
     /// Why nothing can be taken or kept at the moment; `None` when all is well.
     pub fn trouble(&self) -> Option<String> {
         let stalled = self.journal.stalled();
@@ -64,14 +82,17 @@ impl Health {
         if let Standing::Invalid(text) = self.certificate() {
             return Some(text);
         }
-        self.tables.stats().flush_error.map(|error| format!("the store refuses flushes: {error}"))
+        let refused = self.tables.stats().flush_error;
+        let refused = refused.map(|error| format!("the store refuses flushes: {error}"));
+        self.watchdog.trouble().or(refused)
     }
 
     /// Tells it to those who ask gRPC's health service for the whole collector or for the service `S`.
-    pub async fn report<S: NamedService>(self, reporter: HealthReporter) {
+    pub async fn report<S: NamedService>(self, reporter: HealthReporter, beat: Beat) {
         let mut looks = tokio::time::interval(LOOK);
         loop {
             looks.tick().await;
+            let _working = beat.working();
             let status = match self.trouble() {
                 None => ServingStatus::Serving,
                 Some(_) => ServingStatus::NotServing,

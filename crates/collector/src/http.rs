@@ -1,4 +1,4 @@
-//! The HTTP side: `/api/v1/sql`, `/healthz`, `/metrics`.
+//! The HTTP side: `/api/v1/sql`, `/livez`, `/readyz`, `/healthz`, `/metrics`.
 
 mod answer;
 
@@ -66,6 +66,8 @@ impl IntoResponse for Refused {
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/api/v1/sql", get(sql))
+        .route("/livez", get(livez))
+        .route("/readyz", get(healthz))
         .route("/healthz", get(healthz))
         .route("/metrics", get(figures))
         .fallback(|| async {
@@ -95,17 +97,24 @@ async fn sql(
     Ok(answer::response(rows, format))
 }
 
+/// Whether the process should be left alone: only what a start would cure is a reason to end it.
+async fn livez(State(api): State<Api>) -> Response {
+    health_answer(api.health.stuck(), "")
+}
+
 async fn healthz(State(api): State<Api>) -> Response {
-    match api.health.trouble() {
-        None => {
-            let warning = api.health.warning().map(|text| format!("warning: {text}\n")).unwrap_or_default();
-            (StatusCode::OK, format!("ok\n{warning}")).into_response()
-        }
+    let warning = api.health.warning().map(|text| format!("warning: {text}\n")).unwrap_or_default();
+    health_answer(api.health.trouble(), &warning)
+}
+
+fn health_answer(trouble: Option<String>, warning: &str) -> Response {
+    match trouble {
+        None => (StatusCode::OK, format!("ok\n{warning}")).into_response(),
         Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
     }
 }
 
 async fn figures(State(api): State<Api>) -> Response {
-    let page = api.counters.page(api.journal.stats(), &api.tables.stats(), api.health.certificate_seconds());
+    let page = api.counters.page(api.journal.stats(), &api.tables.stats(), &api.health);
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
