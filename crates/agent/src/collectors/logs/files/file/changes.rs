@@ -305,7 +305,7 @@ impl TailedFile {
             return Ok(Step::Idle);
         }
         self.doubt = None;
-        if about.size < self.offset && self.is_cut_at(about.size)? {
+        if (1..self.offset).contains(&about.size) && self.is_cut_at(about.size)? {
             return Ok(Step::Changed(Change::Overwritten));
         }
         self.changed(about, bounds)
