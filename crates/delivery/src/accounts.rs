@@ -4,12 +4,15 @@
 //! booked when the batch is durable, so that with every sequence `read = dropped + journaled` holds for every source. A batch with
 //! which it does not is a gap.
 
+mod booking;
+
 use std::collections::{BTreeMap, VecDeque};
 
-use lapwing::v1::{Batch, Origin, SourcePosition, source_position::Position};
+use lapwing::v1::Origin;
 use prost::Message;
 
-use crate::planted::{self, Bug};
+use self::booking::Counts;
+pub use self::booking::{Booking, MAX_JUMP};
 
 /// Sources with books of their own; rows of further ones are booked together.
 const MAX_ACCOUNTS: usize = 20_000;
@@ -17,8 +20,16 @@ const MAX_ACCOUNTS: usize = 20_000;
 const OTHERS: &str = "(others)";
 /// Batches remembered that a sender did not confirm; more than it may have in flight.
 const MAX_UNCONFIRMED: usize = 256;
+/// Bytes of the source names of those batches.
+const MAX_UNCONFIRMED_BYTES: usize = 4 << 20;
 /// Gaps remembered.
 const MAX_GAPS: usize = 64;
+/// Bytes of the names of all sources with books of their own.
+const MAX_NAME_BYTES: usize = 4 << 20;
+/// Causes of one source; events dropped for further ones are booked together.
+const MAX_CAUSES: usize = 16;
+/// What is missing of a source whose sums do not fit any more.
+const UNKNOWN: i64 = i64::MAX;
 
 /// Rows of a batch that name one source.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -109,63 +120,39 @@ pub struct Accounts {
     accounts: BTreeMap<(String, String), Account>,
     gaps: VecDeque<Account>,
     unconfirmed: VecDeque<Unconfirmed>,
+    /// Bytes of the names of all sources.
+    name_bytes: usize,
 }
 
 impl Accounts {
-    /// Books a durable batch. `before` are the positions that its own ones replace.
-    pub fn book(
-        &mut self,
-        batch: &Batch,
-        rows: &[SourceRows],
-        before: &BTreeMap<String, SourcePosition>,
-        received: u64,
-    ) {
-        let origin = batch.origin.clone().unwrap_or_default();
-        let told = origin.epoch != 0;
-        let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
-        let mut moved: BTreeMap<&str, Option<&SourcePosition>> = BTreeMap::new();
-        for position in &batch.positions {
-            let goes_on = !position.closed || planted::is(Bug::ClosedSourceBookedOn);
-            let now = Some(position).filter(|_| goes_on);
-            let before = moved.insert(&position.source, now).unwrap_or_else(|| before.get(&position.source));
-            let account = self.account(&origin.agent_id, &position.display_name);
-            let events = tell(account, before, position);
-            *expected.entry(&position.display_name).or_default() += events;
-        }
-        if !batch.dropped_cause.is_empty() {
-            for (source, events) in &mut expected {
-                let account = self.account(&origin.agent_id, source);
-                *account.dropped.entry(batch.dropped_cause.clone()).or_default() += (*events).max(0) as u64;
-                *events = 0;
-            }
-        }
-        for SourceRows { source, rows } in rows {
-            self.account(&origin.agent_id, source).journaled += rows;
-            *expected.entry(source).or_default() -= if told { *rows as i64 } else { 0 };
-        }
-        for (source, missing) in expected {
-            self.compare(&origin, source, missing, received);
+    /// Books a durable batch. Its [`Booking`] was computed before it became durable: nothing here can fail.
+    pub fn book(&mut self, booking: Booking) {
+        let told = booking.told();
+        let Booking { origin, sources, rows, received, confirmed, .. } = booking;
+        for (source, counts) in sources {
+            self.add(&origin, &source, counts, received);
         }
         if told {
-            self.confirm(batch.acknowledged_sequence);
-            if self.unconfirmed.len() >= MAX_UNCONFIRMED {
-                self.unconfirmed.pop_front();
-            }
+            self.confirm(confirmed);
             self.unconfirmed.push_back(Unconfirmed {
                 sequence: origin.sequence,
                 agent: origin.agent_id,
-                rows: rows.to_vec(),
+                rows,
             });
+            self.bound_unconfirmed();
         }
     }
 
-    /// Books what of a source is `missing` with a batch; when it is anything, the batch is a gap.
-    fn compare(&mut self, origin: &Origin, source: &str, missing: i64, received: u64) {
+    /// Books one source of a batch; when anything of it is missing, the batch is a gap.
+    fn add(&mut self, origin: &Origin, source: &str, counts: Counts, received: u64) {
+        let missing = clamp(counts.missing);
         let account = self.account(&origin.agent_id, source);
         account.told = origin.epoch != 0;
-        account.missing += missing;
-        (account.epoch, account.sequence) = (origin.epoch, origin.sequence);
+        account.epoch = origin.epoch;
+        account.sequence = origin.sequence;
         account.received_unix_nano = received;
+        account.add(counts);
+
         if missing == 0 {
             return;
         }
@@ -184,11 +171,24 @@ impl Accounts {
         }
     }
 
+    /// What an agent never confirms is forgotten; its rows are then never counted as acknowledged.
+    fn bound_unconfirmed(&mut self) {
+        let size = |batch: &Unconfirmed| -> usize {
+            batch.rows.iter().map(|rows| rows.source.len() + size_of::<SourceRows>()).sum()
+        };
+        let mut bytes: usize = self.unconfirmed.iter().map(size).sum();
+        while self.unconfirmed.len() > MAX_UNCONFIRMED || bytes > MAX_UNCONFIRMED_BYTES {
+            let Some(oldest) = self.unconfirmed.pop_front() else { return };
+            bytes -= size(&oldest);
+        }
+    }
+
     /// The agent knows that everything up to `sequence` is durable.
     pub fn confirm(&mut self, sequence: u64) {
         while let Some(batch) = self.unconfirmed.pop_front_if(|batch| batch.sequence <= sequence) {
             for SourceRows { source, rows } in &batch.rows {
-                self.account(&batch.agent, source).acknowledged += rows;
+                let account = self.account(&batch.agent, source);
+                account.acknowledged = account.acknowledged.saturating_add(*rows);
             }
         }
     }
@@ -199,11 +199,18 @@ impl Accounts {
     }
 
     fn account(&mut self, agent: &str, source: &str) -> &mut Account {
-        let key = (agent.to_owned(), source.to_owned());
-        let full = self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&key);
-        let key = if full { (agent.to_owned(), OTHERS.to_owned()) } else { key };
-        let (agent, source) = key.clone();
-        self.accounts.entry(key).or_insert_with(|| Account { agent, source, ..Account::default() })
+        let mut key = (agent.to_owned(), source.to_owned());
+        if !self.accounts.contains_key(&key) {
+            let full = self.accounts.len() >= MAX_ACCOUNTS
+                || self.name_bytes.saturating_add(source.len()) > MAX_NAME_BYTES;
+            if full {
+                OTHERS.clone_into(&mut key.1);
+            } else {
+                self.name_bytes += source.len();
+            }
+        }
+        let new = || Account { agent: agent.to_owned(), source: key.1.clone(), ..Account::default() };
+        self.accounts.entry(key.clone()).or_insert_with(new)
     }
 
     /// As a part of a snapshot.
@@ -220,6 +227,7 @@ impl From<AccountsRecord> for Accounts {
     fn from(record: AccountsRecord) -> Self {
         let key = |account: &Account| (account.agent.clone(), account.source.clone());
         Self {
+            name_bytes: record.accounts.iter().map(|account| account.source.len()).sum(),
             accounts: record.accounts.into_iter().map(|account| (key(&account), account)).collect(),
             gaps: record.gaps.into(),
             unconfirmed: record.unconfirmed.into(),
@@ -227,28 +235,44 @@ impl From<AccountsRecord> for Accounts {
     }
 }
 
-/// Books what a position says beyond the one before, and gives how many rows are to come with it.
-fn tell(account: &mut Account, before: Option<&SourcePosition>, now: &SourcePosition) -> i64 {
-    let none = SourcePosition::default();
-    let before = before.unwrap_or(&none);
-    let read = now.events_read.wrapping_sub(before.events_read) as i64;
-    account.read = account.read.saturating_add_signed(read);
-    account.truncated += now.events_truncated.saturating_sub(before.events_truncated);
-    let mut dropped = 0;
-    for (cause, events) in &now.events_dropped {
-        let more = events.saturating_sub(before.events_dropped.get(cause).copied().unwrap_or(0));
-        *account.dropped.entry(cause.clone()).or_default() += more;
-        dropped += more;
+impl Account {
+    /// Adds what a batch books. A sum that does not fit is not known any more: then the account never closes again.
+    fn add(&mut self, counts: Counts) {
+        let mut exact = self.missing != UNKNOWN;
+        exact &= add(&mut self.read, counts.read);
+        exact &= add(&mut self.truncated, counts.truncated);
+        exact &= add(&mut self.journaled, counts.journaled);
+        for (cause, events) in counts.dropped {
+            exact &= add(self.dropped_for(cause), events);
+        }
+        let missing = i64::try_from(i128::from(self.missing) + counts.missing);
+        self.missing = missing.ok().filter(|_| exact).unwrap_or(UNKNOWN);
+        // What is told by the way, and compared with nothing.
+        add(&mut self.spooled, counts.spooled);
     }
-    let arriving = read.saturating_sub_unsigned(dropped);
-    if matches!(now.position, Some(Position::SpoolIndex(_))) {
-        account.spooled = account.spooled.saturating_add_signed(arriving);
+
+    fn dropped_for(&mut self, cause: String) -> &mut u64 {
+        let full = self.dropped.len() >= MAX_CAUSES && !self.dropped.contains_key(&cause);
+        self.dropped.entry(if full { OTHERS.to_owned() } else { cause }).or_default()
     }
-    arriving
+}
+
+/// Moves a sum, to the nearest number that there is; tells whether the sum is exact.
+fn add(sum: &mut u64, change: i128) -> bool {
+    let exact = i128::from(*sum).saturating_add(change);
+    let nearest = u64::try_from(exact.max(0)).unwrap_or(u64::MAX);
+    *sum = nearest;
+    i128::from(nearest) == exact
+}
+
+fn clamp(number: i128) -> i64 {
+    i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })
 }
 
 #[cfg(test)]
 mod tests {
+    use lapwing::v1::{Batch, SourcePosition};
+
     use super::*;
 
     fn position(read: u64, dropped: u64) -> SourcePosition {
@@ -284,7 +308,7 @@ mod tests {
             };
             let rows = (rows > 0).then(|| SourceRows { source: "a.log".to_owned(), rows });
             let rows: Vec<SourceRows> = rows.into_iter().collect();
-            self.accounts.book(&batch, &rows, &self.held, 5);
+            self.accounts.book(Booking::new(&batch, &rows, &self.held, 5));
             self.held.insert(position.source.clone(), position);
         }
 
@@ -327,7 +351,8 @@ mod tests {
             positions: vec![SourcePosition { closed: true, ..position(12, 0) }, position(3, 0)],
             ..Batch::default()
         };
-        case.accounts.book(&batch, &[SourceRows { source: "a.log".to_owned(), rows: 5 }], &case.held, 5);
+        let rows = [SourceRows { source: "a.log".to_owned(), rows: 5 }];
+        case.accounts.book(Booking::new(&batch, &rows, &case.held, 5));
         let account = case.account();
         assert_eq!((account.read, account.journaled, account.missing), (15, 15, 0));
     }
@@ -344,7 +369,8 @@ mod tests {
     fn sources_beyond_the_limit_share_an_account() {
         let mut accounts = Accounts::default();
         let rows = |n: usize| [SourceRows { source: format!("{n}"), rows: 1 }];
-        (0..MAX_ACCOUNTS + 10).for_each(|n| accounts.book(&Batch::default(), &rows(n), &BTreeMap::new(), 0));
+        let booking = |n| Booking::new(&Batch::default(), &rows(n), &BTreeMap::new(), 0);
+        (0..MAX_ACCOUNTS + 10).for_each(|n| accounts.book(booking(n)));
         assert_eq!(accounts.accounts.len(), MAX_ACCOUNTS + 1);
         let sum: u64 = accounts.accounts.values().map(|account| account.journaled).sum();
         assert_eq!(sum as usize, MAX_ACCOUNTS + 10);

@@ -11,9 +11,11 @@ use lapwing::{
     status::Kind,
     v1::{Batch, Origin, SourcePosition},
 };
+use prost::Message;
 
 use crate::{
-    accounts::{Accounts, SourceRows},
+    accounts::{Accounts, Booking, SourceRows},
+    bounds::{MAX_POSITIONS, MAX_POSITIONS_BYTES},
     journal::{AgentRecord, KeyRecord, Move},
     planted::{self, Bug},
     sender::is_restored,
@@ -29,6 +31,8 @@ const EPOCHS: usize = 16;
 const KEY_AGE: u64 = 86_400_000_000_000;
 /// Idempotency keys remembered of one agent; of more, the oldest are forgotten.
 const KEYS: usize = 100_000;
+/// Their bytes.
+const KEYS_BYTES: usize = 4 << 20;
 
 /// What is to be done with a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +55,15 @@ pub struct Agent {
     durable: u64,
     digests: VecDeque<Bytes>,
     positions: BTreeMap<String, SourcePosition>,
+    /// Of all of them, encoded.
+    positions_bytes: usize,
     keys: HashMap<String, u64>,
     key_order: VecDeque<String>,
+    keys_bytes: usize,
+    /// When it last delivered something or took a lease, nanoseconds since the Unix epoch; 0 is unknown.
+    seen: u64,
+    /// A snapshot of it, of which parts are missing.
+    parts: Option<AgentRecord>,
     accounts: Accounts,
     has_delivered: bool,
     previous: Run,
@@ -164,13 +175,62 @@ impl Agent {
         self.digests.clear();
     }
 
+    /// What a batch will book when it is durable, with so many rows of each source. Asked before the batch is journaled: what is
+    /// journaled can be applied, now and at each start.
+    ///
+    /// # Errors
+    /// The refusal, when its counts can't be true, or when more would be remembered of the sender than is.
+    pub fn booking(
+        &self,
+        batch: &Batch,
+        rows: &[SourceRows],
+        received: u64,
+    ) -> Result<Booking, (Kind, String)> {
+        self.check_room(batch)?;
+        let booking = Booking::new(batch, rows, &self.positions, received);
+        match booking.check() {
+            Ok(()) => Ok(booking),
+            Err(text) => Err((Kind::InvalidArgument, text.to_owned())),
+        }
+    }
+
+    /// Whether the positions of a batch can be remembered beside those that are.
+    fn check_room(&self, batch: &Batch) -> Result<(), (Kind, String)> {
+        let mut count = 0;
+        let mut bytes = 0;
+        for position in batch.positions.iter().filter(|position| !position.closed) {
+            let before = self.positions.get(&position.source);
+            count += usize::from(before.is_none());
+            bytes += position.encoded_len().saturating_sub(before.map_or(0, Message::encoded_len));
+        }
+        let fits = self.positions.len() + count <= MAX_POSITIONS
+            && self.positions_bytes + bytes <= MAX_POSITIONS_BYTES;
+        if bytes == 0 || fits {
+            return Ok(());
+        }
+        let text = format!(
+            "positions: {} sources of this sender are remembered, at most {MAX_POSITIONS} with \
+             {MAX_POSITIONS_BYTES} bytes can be; let the agent follow fewer files",
+            self.positions.len()
+        );
+        Err((Kind::Overloaded, text))
+    }
+
     /// A batch is durable, with so many rows of each source.
     pub fn apply(&mut self, batch: &Batch, rows: &[SourceRows], received: u64) {
+        let booking = Booking::new(batch, rows, &self.positions, received);
+        self.deliver(batch, booking);
+    }
+
+    /// A batch is durable, and books what was computed before it was.
+    pub fn deliver(&mut self, batch: &Batch, booking: Booking) {
         let origin = batch.origin.clone().unwrap_or_default();
+        let received = booking.received();
+        self.seen(received);
         if origin.epoch != 0 {
             self.lease(origin.epoch);
         }
-        self.accounts.book(batch, rows, &self.positions, received);
+        self.accounts.book(booking);
         if origin.epoch != 0 {
             self.has_delivered = true;
             self.durable = origin.sequence;
@@ -188,23 +248,28 @@ impl Agent {
     }
 
     fn moved(&mut self, position: SourcePosition) {
-        if position.closed {
-            self.positions.remove(&position.source);
+        let before = if position.closed {
+            self.positions.remove(&position.source)
         } else {
-            self.positions.insert(position.source.clone(), position);
-        }
+            self.positions_bytes += position.encoded_len();
+            self.positions.insert(position.source.clone(), position)
+        };
+        self.positions_bytes -= before.map_or(0, |before| before.encoded_len());
     }
 
     fn remember(&mut self, key: String, received: u64) {
         while let Some(oldest) = self.key_order.front() {
             let time = self.keys.get(oldest).copied().unwrap_or(0);
-            if self.key_order.len() < KEYS && received.saturating_sub(time) <= KEY_AGE {
+            let has_room = self.key_order.len() < KEYS && self.keys_bytes + key.len() <= KEYS_BYTES;
+            if has_room && received.saturating_sub(time) <= KEY_AGE {
                 break;
             }
             self.keys.remove(oldest);
+            self.keys_bytes -= oldest.len();
             self.key_order.pop_front();
         }
         if self.keys.insert(key.clone(), received).is_none() {
+            self.keys_bytes += key.len();
             self.key_order.push_back(key);
         }
     }
@@ -221,9 +286,47 @@ impl Agent {
                     self.digests.clear();
                 }
             }
-            Move::Lease(epoch) => self.lease(epoch),
-            Move::Whole(agent) => *self = agent.clone().into(),
+            Move::Lease(lease) => {
+                self.seen(lease.received_unix_nano);
+                self.lease(lease.epoch);
+            }
+            Move::Whole(part) => self.take_part(part.clone()),
+            Move::Forget => *self = Self::default(),
         }
+    }
+
+    /// Takes a part of a snapshot. It replaces what was known when it is whole, not before: a collector may end between two parts.
+    fn take_part(&mut self, part: AgentRecord) {
+        let mut whole = match self.parts.take().filter(|_| part.continues) {
+            Some(parts) => join(parts, part),
+            None => part,
+        };
+        if std::mem::take(&mut whole.has_more) {
+            self.parts = Some(whole);
+        } else {
+            *self = whole.into();
+        }
+    }
+
+    /// It delivered something, or took a lease.
+    pub fn seen(&mut self, now: u64) {
+        self.seen = self.seen.max(now);
+    }
+
+    /// When it last delivered something or took a lease, nanoseconds since the Unix epoch; 0 is unknown.
+    pub fn last_seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_new(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it was away for longer than `keep` (nanoseconds), or, without numbers, for longer than its idempotency keys are kept.
+    pub fn is_gone(&self, now: u64, keep: u64) -> bool {
+        let keep = if self.epochs.is_empty() { KEY_AGE.min(keep) } else { keep };
+        now.saturating_sub(self.seen) > keep
     }
 
     /// Highest durable sequence of the live epoch.
@@ -274,6 +377,9 @@ impl Agent {
             has_delivered: self.has_delivered,
             previous_epoch: self.previous.epoch,
             previous_durable: self.previous.durable,
+            last_seen_unix_nano: self.seen,
+            has_more: false,
+            continues: false,
         }
     }
 }
@@ -290,12 +396,27 @@ impl From<AgentRecord> for Agent {
             durable: record.durable,
             digests: record.digests.iter().map(own).collect(),
             accounts: record.accounts.unwrap_or_default().into(),
+            seen: record.last_seen_unix_nano,
             ..Self::default()
         };
         record.positions.into_iter().for_each(|position| agent.moved(position));
         record.keys.into_iter().for_each(|key| agent.remember(key.key, key.received_unix_nano));
         agent
     }
+}
+
+/// Two parts of a snapshot as one.
+fn join(mut whole: AgentRecord, part: AgentRecord) -> AgentRecord {
+    whole.positions.extend(part.positions);
+    whole.keys.extend(part.keys);
+    if let Some(more) = part.accounts {
+        let accounts = whole.accounts.get_or_insert_default();
+        accounts.accounts.extend(more.accounts);
+        accounts.gaps.extend(more.gaps);
+        accounts.unconfirmed.extend(more.unconfirmed);
+    }
+    whole.has_more = part.has_more;
+    whole
 }
 
 /// Bytes of its own: a slice would keep the whole message that it came in.

@@ -1,4 +1,4 @@
-//! Records of the journal: batches, leases, and snapshots of what agents delivered. docs/formats/journal.md draws them.
+//! Records of the journal: batches, leases, snapshots of what agents delivered, and who was forgotten. docs/formats/journal.md draws them.
 
 use bytes::{Bytes, BytesMut};
 use lapwing::v1::{Batch, SourcePosition};
@@ -16,6 +16,8 @@ pub enum Record {
     Lease(LeaseRecord),
     /// What some agents had delivered at this moment; it replaces what was known of them.
     Snapshot(SnapshotRecord),
+    /// Senders that were away for so long that nothing of them is kept.
+    Forget(ForgetRecord),
 }
 
 /// What a record does to the state of one sender.
@@ -24,9 +26,11 @@ pub enum Move<'a> {
     /// A batch was delivered.
     Batch(&'a BatchRecord),
     /// A run took over.
-    Lease(u64),
-    /// The state is this one.
+    Lease(&'a LeaseRecord),
+    /// The state is this one, or this is a part of it.
     Whole(&'a AgentRecord),
+    /// Nothing is known any more.
+    Forget,
 }
 
 /// A batch and when it came.
@@ -55,12 +59,23 @@ pub struct LeaseRecord {
     /// The epoch that is live from now on.
     #[prost(fixed64, tag = "2")]
     pub epoch: u64,
+    /// When it was given, nanoseconds since the Unix epoch.
+    #[prost(fixed64, tag = "3")]
+    pub received_unix_nano: u64,
+}
+
+/// Senders that are gone.
+#[derive(Clone, PartialEq, Message)]
+pub struct ForgetRecord {
+    /// Who.
+    #[prost(string, repeated, tag = "1")]
+    pub senders: Vec<String>,
 }
 
 /// A part of a snapshot.
 #[derive(Clone, PartialEq, Message)]
 pub struct SnapshotRecord {
-    /// Agents, each whole.
+    /// Agents, each whole or a part of one that is large.
     #[prost(message, repeated, tag = "1")]
     pub agents: Vec<AgentRecord>,
 }
@@ -98,6 +113,15 @@ pub struct AgentRecord {
     /// Highest durable sequence of that epoch.
     #[prost(uint64, tag = "22")]
     pub previous_durable: u64,
+    /// When it last delivered something or took a lease, nanoseconds since the Unix epoch.
+    #[prost(fixed64, tag = "8")]
+    pub last_seen_unix_nano: u64,
+    /// Another record holds further positions, keys and accounts of this snapshot.
+    #[prost(bool, tag = "9")]
+    pub has_more: bool,
+    /// This is what the record before it announced with `has_more`.
+    #[prost(bool, tag = "10")]
+    pub continues: bool,
 }
 
 /// An idempotency key.
@@ -125,6 +149,7 @@ pub enum RecordError {
 const BATCH: u8 = 1;
 const LEASE: u8 = 2;
 const SNAPSHOT: u8 = 3;
+const FORGET: u8 = 4;
 
 impl Record {
     /// A byte for the kind, then the message.
@@ -133,6 +158,7 @@ impl Record {
             Self::Batch(message) => encode(BATCH, message.as_ref()),
             Self::Lease(message) => encode(LEASE, message),
             Self::Snapshot(message) => encode(SNAPSHOT, message),
+            Self::Forget(message) => encode(FORGET, message),
         }
     }
 
@@ -140,10 +166,11 @@ impl Record {
     pub fn moves(&self) -> Vec<(&str, Move<'_>)> {
         match self {
             Self::Batch(record) => vec![(&record.sender, Move::Batch(record))],
-            Self::Lease(lease) => vec![(&lease.agent_id, Move::Lease(lease.epoch))],
+            Self::Lease(lease) => vec![(&lease.agent_id, Move::Lease(lease))],
             Self::Snapshot(snapshot) => {
                 snapshot.agents.iter().map(|agent| (agent.agent_id.as_str(), Move::Whole(agent))).collect()
             }
+            Self::Forget(gone) => gone.senders.iter().map(|id| (id.as_str(), Move::Forget)).collect(),
         }
     }
 
@@ -158,6 +185,7 @@ impl Record {
             BATCH => Ok(Self::Batch(Box::new(BatchRecord::decode(message)?))),
             LEASE => Ok(Self::Lease(LeaseRecord::decode(message)?)),
             SNAPSHOT => Ok(Self::Snapshot(SnapshotRecord::decode(message)?)),
+            FORGET => Ok(Self::Forget(ForgetRecord::decode(message)?)),
             other => Err(RecordError::Kind(other)),
         }
     }

@@ -13,6 +13,7 @@ mod held;
 mod sender;
 
 mod admission;
+mod bounds;
 mod numbers;
 mod retention;
 
@@ -22,6 +23,7 @@ pub mod planted;
 
 pub use self::{
     admission::{Admission, Agent, Run, WINDOW, check_held},
+    bounds::{MAX_BATCH_POSITIONS, MAX_NAME_BYTES, check_bounds, check_id},
     held::{CRASHED, DAMAGED, FULL, Held, RESTORED, SPOOL, next_record},
     numbers::check_numbers,
     retention::{Snapshots, replay_from, trim_through},

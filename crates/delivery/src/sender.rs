@@ -75,7 +75,7 @@ impl Sender {
     /// A batch is durable, and so is everything up to `durable`. Gives the record of the spool that is wanted next, when it moved.
     pub fn acknowledged(&mut self, batch: &Batch, durable: u64) -> Option<u64> {
         self.acknowledged = self.acknowledged.max(durable);
-        self.held -= log_rows(batch);
+        self.held = self.held.saturating_sub(log_rows(batch));
         next_record(&batch.positions)
     }
 
@@ -97,7 +97,7 @@ impl Sender {
 
     /// What goes under the number of a batch that was set aside. It must not stay empty: what comes behind it waits for it.
     pub fn replace(&mut self, batch: &Batch) -> Batch {
-        self.held -= log_rows(batch);
+        self.held = self.held.saturating_sub(log_rows(batch));
         let mut origin = batch.origin.clone();
         if planted::is(Bug::ReplacementUnderNextNumber) {
             self.sequence += 1;

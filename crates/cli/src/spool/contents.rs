@@ -40,6 +40,7 @@ impl Contents {
             Self::Journal(Record::Batch(_)) => "batch",
             Self::Journal(Record::Lease(_)) => "lease",
             Self::Journal(Record::Snapshot(_)) => "snapshot",
+            Self::Journal(Record::Forget(_)) => "forget",
             Self::Points(..) => "metrics",
             Self::Unknown => "unknown",
         }
@@ -56,6 +57,7 @@ impl Contents {
                 let agents: Vec<&str> = snapshot.agents.iter().map(|agent| &*agent.agent_id).collect();
                 format!("agents {}", agents.join(", "))
             }
+            Self::Journal(Record::Forget(gone)) => format!("agents {}", gone.senders.join(", ")),
             Self::Points(first, _) => format!("points from number {first} on"),
             Self::Unknown => String::new(),
         }
@@ -195,7 +197,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_lease_has_no_rows_and_what_is_not_known_is_told() {
-        let lease = Record::Lease(LeaseRecord { agent_id: "a".to_owned(), epoch: 1 }).encode();
+        let lease =
+            Record::Lease(LeaseRecord { agent_id: "a".to_owned(), epoch: 1, ..LeaseRecord::default() })
+                .encode();
         let contents = Contents::of(&lease);
         assert_eq!((contents.kind(), contents.rows()), ("lease", 0));
         assert!(contents.json().unwrap().is_empty());

@@ -180,7 +180,11 @@ impl Collector {
                     net.send(Message::ToAgent(address, Answer::Refused { number: Default::default(), kind }));
                     return Ok(());
                 }
-                let lease = LeaseRecord { agent_id: host.to_owned(), epoch: address.epoch };
+                let lease = LeaseRecord {
+                    agent_id: host.to_owned(),
+                    epoch: address.epoch,
+                    received_unix_nano: self.now,
+                };
                 self.write(address, host.to_owned(), Record::Lease(lease), trace)
             }
             Request::Ingest(bytes) => {
