@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     codec::{self, CodecError, Compressor},
-    columns::{Columns, DecodeError},
+    columns::{Columns, DecodeError, Encoded},
     limits::Limits,
     v1::{self, Codec, Signal, batch::Payload},
 };
@@ -72,6 +72,14 @@ pub fn pack_parts(
 /// # Errors
 /// When it is not what it says, or over a limit.
 pub fn unpack(packed: &v1::Packed, limits: &Limits) -> Result<Columns, BatchError> {
+    Ok(open(packed, limits)?.decode(limits)?)
+}
+
+/// Decompresses a payload, and counts what its columns become.
+///
+/// # Errors
+/// When it is not what it says, or over a limit.
+pub fn open(packed: &v1::Packed, limits: &Limits) -> Result<Encoded, BatchError> {
     let codec = Codec::try_from(packed.codec).map_err(|_| CodecError::Unknown(packed.codec))?;
     let signal = Signal::try_from(packed.signal).map_err(|_| BatchError::Signal(packed.signal))?;
     if signal == Signal::Unspecified {
@@ -79,7 +87,7 @@ pub fn unpack(packed: &v1::Packed, limits: &Limits) -> Result<Columns, BatchErro
     }
     let declared = packed.uncompressed_size as usize;
     let data = codec::decompress(codec, &packed.data, declared, limits.max_uncompressed_bytes)?;
-    Ok(Columns::decode(data, signal, packed.rows, limits)?)
+    Ok(Encoded::read(data, signal, packed.rows, limits)?)
 }
 
 /// XXH3-128 of the packed bytes, big endian: what a batch's number vouches for.

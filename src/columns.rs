@@ -11,22 +11,26 @@
 //! docs/formats/columns.md draws the bytes.
 
 mod column;
+mod cost;
 mod flows;
 mod logs;
 mod metrics;
 mod reader;
 mod rows;
+mod times;
 mod value;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-use self::reader::Reader;
+use self::reader::{RawColumn, Reader};
 pub use self::{
     column::{Column, Run},
+    cost::Cost,
     flows::FlowColumns,
     logs::{Bodies, LogColumns},
     metrics::MetricColumns,
+    times::TIME_AHEAD,
     value::{Attributes, Text},
 };
 use crate::{limits::Limits, v1::Signal};
@@ -146,6 +150,31 @@ impl Columns {
     /// # Errors
     /// When the bytes are not exactly that, or something in them is over its limit.
     pub fn decode(data: Bytes, signal: Signal, rows: u32, limits: &Limits) -> Result<Self, DecodeError> {
+        Encoded::read(data, signal, rows, limits)?.decode(limits)
+    }
+}
+
+/// Columns that are not decoded yet.
+pub struct Encoded {
+    signal: Signal,
+    rows: usize,
+    columns: Vec<RawColumn>,
+    tail: Bytes,
+    cost: Cost,
+}
+
+impl std::fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoded").field("rows", &self.rows).field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+impl Encoded {
+    /// Reads what the encoded form of `rows` rows of `signal` begins with, and counts what they become.
+    ///
+    /// # Errors
+    /// When it is not that, or more than the limits allow.
+    pub fn read(data: Bytes, signal: Signal, rows: u32, limits: &Limits) -> Result<Self, DecodeError> {
         DecodeError::check("number of rows", rows as usize, limits.max_rows)?;
         let mut reader = Reader::new(data, limits);
         let version = reader.byte("the version")?;
@@ -169,10 +198,25 @@ impl Columns {
             return Err(DecodeError::invalid("tail", "only logs have one"));
         }
         let rows = rows as usize;
-        match signal {
-            Signal::Logs => Ok(Self::Logs(LogColumns::decode(&columns, tail, rows, limits)?)),
-            Signal::Metrics => Ok(Self::Metrics(MetricColumns::decode(&columns, rows, limits)?)),
-            Signal::Flows => Ok(Self::Flows(FlowColumns::decode(&columns, rows, limits)?)),
+        let cost = Cost::of(signal, rows, &columns, &tail, limits)?;
+        Ok(Self { signal, rows, columns, tail, cost })
+    }
+
+    /// What they become.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Decodes them.
+    ///
+    /// # Errors
+    /// When something in them is wrong, or over its limit.
+    pub fn decode(self, limits: &Limits) -> Result<Columns, DecodeError> {
+        let (columns, rows) = (&self.columns, self.rows);
+        match self.signal {
+            Signal::Logs => Ok(Columns::Logs(LogColumns::decode(columns, self.tail, rows, limits)?)),
+            Signal::Metrics => Ok(Columns::Metrics(MetricColumns::decode(columns, rows, limits)?)),
+            Signal::Flows => Ok(Columns::Flows(FlowColumns::decode(columns, rows, limits)?)),
             Signal::Unspecified => Err(DecodeError::invalid("signal", "it is not set")),
         }
     }

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod columns;
 pub mod limits;
 pub mod status;
+pub mod undecoded;
 
 /// The messages and services of `proto/lapwing/v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented .proto files")]

@@ -9,6 +9,13 @@ pub struct Limits {
     pub max_uncompressed_bytes: usize,
     /// Most rows in a batch.
     pub max_rows: usize,
+    /// Most rows in a batch of plain messages, which take several times the memory.
+    pub max_plain_rows: usize,
+    /// Most attributes of all rows of a batch together, those of its resource counted for each row: runs are short on the wire and
+    /// long in memory.
+    pub max_pairs: usize,
+    /// Most positions in a batch.
+    pub max_positions: usize,
     /// Most attributes of a row or resource.
     pub max_attributes: usize,
     /// Longest attribute key, in bytes.
@@ -23,12 +30,29 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_message_bytes: 4 << 20,
-            max_uncompressed_bytes: 32 << 20,
-            max_rows: 1 << 20,
+            max_uncompressed_bytes: 16 << 20,
+            max_rows: 1 << 17,
+            max_plain_rows: 1 << 14,
+            max_pairs: 500_000,
+            max_positions: 1 << 14,
             max_attributes: 128,
             max_key_bytes: 256,
             max_value_bytes: 16 << 10,
             max_body_bytes: 1 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// What was ever journaled is within these: it was taken by an earlier version, and is acknowledged.
+    pub fn journaled() -> Self {
+        Self {
+            max_uncompressed_bytes: 32 << 20,
+            max_rows: 1 << 20,
+            max_plain_rows: 1 << 20,
+            max_pairs: 1 << 23,
+            max_positions: usize::MAX,
+            ..Self::default()
         }
     }
 }

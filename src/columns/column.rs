@@ -12,9 +12,9 @@ use crate::limits::Limits;
 /// Column id that ends the columns.
 pub(super) const END: u8 = 0;
 /// Values follow one another.
-const PLAIN: u8 = 1;
+pub(super) const PLAIN: u8 = 1;
 /// A number of rows, then their value; again and again.
-const RUNS: u8 = 2;
+pub(super) const RUNS: u8 = 2;
 
 /// Equal values of neighbouring rows.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,7 +12,7 @@ const DESTINATION_PORT: u8 = 6;
 const TRANSPORT: u8 = 7;
 const BYTES: u8 = 8;
 const PACKETS: u8 = 9;
-const ATTRIBUTES: u8 = 10;
+pub(super) const ATTRIBUTES: u8 = 10;
 /// The last column id.
 pub(super) const LAST: u8 = ATTRIBUTES;
 

@@ -16,7 +16,7 @@ const OBSERVED_TIME: u8 = 2;
 const SEVERITY_NUMBER: u8 = 3;
 const SEVERITY_TEXT: u8 = 4;
 const SOURCE: u8 = 5;
-const ATTRIBUTES: u8 = 6;
+pub(super) const ATTRIBUTES: u8 = 6;
 const BODIES: u8 = 7;
 /// The last column id.
 pub(super) const LAST: u8 = BODIES;

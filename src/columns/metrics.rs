@@ -11,9 +11,9 @@ const START_TIME: u8 = 2;
 const NAME: u8 = 3;
 const UNIT: u8 = 4;
 const KIND: u8 = 5;
-const ATTRIBUTES: u8 = 6;
+pub(super) const ATTRIBUTES: u8 = 6;
 const VALUE: u8 = 7;
-const HISTOGRAM: u8 = 8;
+pub(super) const HISTOGRAM: u8 = 8;
 /// The last column id.
 pub(super) const LAST: u8 = HISTOGRAM;
 

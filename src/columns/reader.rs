@@ -49,6 +49,21 @@ impl<'a> Reader<'a> {
         Ok(self.rest.split_to(length))
     }
 
+    /// Passes over bytes that nobody wants.
+    pub(super) fn advance(&mut self, length: usize, what: &'static str) -> Result<(), DecodeError> {
+        if length > self.rest.len() {
+            return Err(DecodeError::Cut(what));
+        }
+        self.rest.advance(length);
+        Ok(())
+    }
+
+    /// Passes over a length and so many bytes.
+    pub(super) fn skip(&mut self, what: &'static str) -> Result<(), DecodeError> {
+        let length = self.size(what)?;
+        self.advance(length, what)
+    }
+
     /// A LEB128 number.
     pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0u64;

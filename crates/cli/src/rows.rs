@@ -17,7 +17,7 @@ use crate::{escape, tail, time};
 /// Bounds on what is read from this machine's own disk: those of the network but for the length of bodies, which a collector
 /// may have lowered.
 pub(crate) fn limits() -> Limits {
-    let usual = Limits::default();
+    let usual = Limits::journaled();
     Limits { max_body_bytes: usual.max_uncompressed_bytes, ..usual }
 }
 
