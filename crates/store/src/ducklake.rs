@@ -100,6 +100,7 @@ impl Store for DuckLake {
         for (table, batches) in &flush.tables {
             batches.iter().for_each(|rows| counts.add(*table, rows));
         }
+        let counts = counts.named_as_in(&catalog.stored());
         catalog.commit(flush.through, &files, &counts).await
     }
 

@@ -26,7 +26,7 @@ pub use self::{
     newest::Newest,
     process::Asker,
     schema::Table,
-    sources::SourceCounts,
+    sources::{OTHERS, SourceCounts},
     store::{Flush, LakeSnapshot, Store},
     tables::{Tables, TablesOptions, View},
 };

@@ -28,8 +28,11 @@ use crate::{StoreError, Table};
 
 /// Rows of a row group: a group is what a reader skips or takes as a whole.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// More days than this in one flush, by hostile or broken clocks, share one folder.
-const MAX_DAYS: usize = 32;
+/// Days of one flush that have a file of their own, those with the most rows. Rows of all others, by a long backlog or by hostile or broken
+/// clocks, share one: nobody makes more than a few files a flush.
+const MAX_DAYS: usize = 3;
+/// The folder of those rows.
+const MIXED: &str = "day=mixed";
 const DAY_NANOS: i64 = 86_400_000_000_000;
 
 /// A file that is on the disk and not yet in the catalog.
@@ -61,10 +64,16 @@ pub(super) fn by_day(batches: &[RecordBatch]) -> Result<BTreeMap<String, Vec<Rec
             days.entry(day).or_default().push(take_record_batch(batch, &UInt32Array::from(rows))?);
         }
     }
-    if days.len() > MAX_DAYS {
-        return Ok(BTreeMap::from([("day=mixed".to_owned(), batches.to_vec())]));
+    let mut sizes: Vec<(usize, i64)> =
+        days.iter().map(|(day, batches)| (batches.iter().map(RecordBatch::num_rows).sum(), *day)).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let own: Vec<i64> = sizes.iter().take(MAX_DAYS).map(|(_, day)| *day).collect();
+    let mut folders: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
+    for (day, batches) in days {
+        let folder = if own.contains(&day) { format!("day={}", date(day)) } else { MIXED.to_owned() };
+        folders.entry(folder).or_default().extend(batches);
     }
-    Ok(days.into_iter().map(|(day, batches)| (format!("day={}", date(day)), batches)).collect())
+    Ok(folders)
 }
 
 /// Writes one file and makes it durable.

@@ -10,7 +10,7 @@ use arrow::{
 };
 
 use super::{Ledger, LedgerEntry, Told};
-use crate::{SourceCounts, schema};
+use crate::{OTHERS, SourceCounts, schema};
 
 /// Its name in SQL.
 pub(crate) const NAME: &str = "ledger";
@@ -77,14 +77,14 @@ pub(crate) fn record_batch(
         Arc::new(StringViewArray::from_iter_values(kinds)),
         told(&|told| told.read),
         told(&|told| told.truncated),
-        told(&|told| told.dropped.values().fold(0, |sum: u64, events| sum.saturating_add(*events))),
+        told(&|told| sum(told.dropped.values())),
         told(&|told| told.spooled),
         told(&|told| told.read.saturating_sub(before_sending(told))),
         told(&|told| told.acknowledged),
         held(&|entry| Some(entry.journaled)),
         held(&|entry| Some(entry.unnumbered)),
-        held(&|entry| stored.map(|stored| stored.get(&entry.agent, &entry.source))),
-        held(&|entry| Some(memory.get(&entry.agent, &entry.source))),
+        held(&|entry| stored.map(|stored| rows_of(entry, ledger, stored))),
+        held(&|entry| Some(rows_of(entry, ledger, memory))),
         Arc::new(Int64Array::from_iter_values(entries.iter().map(|(entry, _)| entry.missing))),
         optional(&|entry| entry.told.as_ref().filter(|told| !told.dropped.is_empty()).map(causes)),
         optional(&|entry| numbered(entry).map(|(epoch, _)| format!("{epoch:016x}"))),
@@ -98,12 +98,28 @@ pub(crate) fn record_batch(
     RecordBatch::try_new(schema(), columns)
 }
 
+/// Rows of a source; of the sources that share an entry, those of all that have none of their own.
+fn rows_of(entry: &LedgerEntry, ledger: &Ledger, counts: &SourceCounts) -> u64 {
+    if entry.source != OTHERS {
+        return counts.get(&entry.agent, &entry.source);
+    }
+    let others = ledger.sources.iter().filter(|other| other.agent == entry.agent && other.source != OTHERS);
+    let own = others.map(|other| counts.get(&other.agent, &other.source)).fold(0, u64::saturating_add);
+    counts.of_agent(&entry.agent).saturating_sub(own)
+}
+
 /// Events that were dropped before they were in a batch. A dead letter was sent, and refused.
 fn before_sending(told: &Told) -> u64 {
-    told.dropped
+    sum(told
+        .dropped
         .iter()
         .filter(|(cause, _)| *cause != lapwing::batch::DEAD_LETTER)
-        .fold(0, |sum: u64, (_, events)| sum.saturating_add(*events))
+        .map(|(_, events)| events))
+}
+
+/// What agents claim may be any number.
+fn sum<'a>(events: impl Iterator<Item = &'a u64>) -> u64 {
+    events.fold(0, |sum, events| sum.saturating_add(*events))
 }
 
 /// As JSON.
