@@ -70,6 +70,8 @@ pub enum EnvelopeError {
 pub struct Envelope {
     /// Its number.
     pub origin: Origin,
+    /// All batches of its run up to this sequence are durable, as far as its sender knows.
+    pub acknowledged: u64,
     /// What vouches for its payload, as claimed.
     pub digest: Bytes,
     /// Uncompressed bytes and rows of packed columns, as declared.
@@ -126,6 +128,7 @@ impl Envelope {
                 (4, Value::Bytes(value)) => self.read_position(value, limits)?,
                 (5, Value::Bytes(value)) => once(&mut packed, value, "packed")?,
                 (6, Value::Bytes(value)) => once(&mut rows, value, "rows")?,
+                (9, Value::Varint(value)) => self.acknowledged = value,
                 _ => {}
             }
         }
@@ -205,6 +208,25 @@ fn check(what: &'static str, count: usize, limit: usize) -> Result<(), EnvelopeE
     if count <= limit { Ok(()) } else { Err(EnvelopeError::TooMany { what, count, limit }) }
 }
 
+impl Undecoded {
+    /// What a request without a batch asks about: whether so much is held as the sender was acknowledged.
+    ///
+    /// # Errors
+    /// When the bytes are no `IngestRequest`.
+    pub fn acknowledged(request: &Bytes) -> Result<Option<Origin>, EnvelopeError> {
+        let mut found = None;
+        for field in Fields::new(request) {
+            match field? {
+                (1, _) => return Ok(None),
+                (2, Value::Bytes(value)) => once(&mut found, value, "acknowledged")?,
+                _ => {}
+            }
+        }
+        let decode = |origin| Origin::decode(origin).map_err(|_| EnvelopeError::Malformed("acknowledged"));
+        found.map(decode).transpose()
+    }
+}
+
 impl From<IngestRequest> for Undecoded {
     fn from(request: IngestRequest) -> Self {
         Self(request.encode_to_vec().into())
@@ -252,7 +274,7 @@ mod tests {
     use crate::v1::{Batch, LogRecord, Packed, Resource, Rows, SourcePosition, batch::Payload};
 
     fn read(batch: Batch) -> Result<Envelope, EnvelopeError> {
-        let Undecoded(bytes) = IngestRequest { batch: Some(batch) }.into();
+        let Undecoded(bytes) = IngestRequest { batch: Some(batch), ..IngestRequest::default() }.into();
         Envelope::read(&bytes, &Limits::default())
     }
 
@@ -311,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused_and_never_a_panic() {
-        let Undecoded(good) = IngestRequest { batch: Some(batch()) }.into();
+        let Undecoded(good) = IngestRequest { batch: Some(batch()), ..IngestRequest::default() }.into();
         for place in 0..good.len() {
             let cut = Envelope::read(&good.slice(..place), &Limits::default());
             assert!(cut.is_err(), "cut at {place}");

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -13,9 +13,11 @@ use bytes::Bytes;
 use lapwing::{status::Kind, v1::Origin};
 use lapwing_delivery::{
     Admission, Agent, Snapshots, check_held,
-    journal::{Record, SnapshotRecord},
+    journal::{ForgetRecord, Move, Record},
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use crate::processor::Share;
 
 /// An agent that did not call for so long has no share of what agents send at a time.
 const LATELY: Duration = Duration::from_secs(120);
@@ -33,9 +35,28 @@ pub struct Entry {
     seen: Mutex<Option<Instant>>,
     /// The run that was last sent back because the collector was restored.
     sent_back: AtomicU64,
+    /// Its share of the room for batches.
+    pub share: Share,
+    /// The journal record that holds its whole state, 0 when it moved since.
+    snapshot: AtomicU64,
 }
 
 impl Entry {
+    /// The state moved: the last snapshot of it is no longer the whole of it.
+    pub fn moved(&self) {
+        self.snapshot.store(0, Ordering::Relaxed);
+    }
+
+    /// The whole state stands in a journal record.
+    fn written(&self, index: u64) {
+        self.snapshot.store(index, Ordering::Relaxed);
+    }
+
+    /// The journal record that holds the whole state, when there is one.
+    fn unchanged_since(&self) -> Option<u64> {
+        Some(self.snapshot.load(Ordering::Relaxed)).filter(|index| *index != 0)
+    }
+
     /// Notes that the agent called.
     pub fn see(&self) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -104,54 +125,148 @@ impl Entry {
     }
 }
 
+/// Senders that are known at a time; beyond that a new one waits until some are forgotten.
+const MAX_SENDERS: usize = 20_000;
+/// Senders that are locked together for a snapshot.
+const LOCKED: usize = 64;
+/// Bytes of their states at which a snapshot record is written.
+const SNAPSHOT_BYTES: usize = 1 << 20;
+
 /// All agents.
 #[derive(Debug, Default)]
 pub struct Agents {
     entries: Mutex<HashMap<String, Arc<Entry>>>,
 }
 
+/// What is written of some senders, which stay locked until it is durable.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// The records, in their order.
+    pub records: Vec<Record>,
+    changed: Vec<(Arc<Entry>, OwnedMutexGuard<Agent>)>,
+    gone: Vec<(String, Arc<Entry>, OwnedMutexGuard<Agent>)>,
+}
+
 impl Agents {
-    /// The entry of an agent, made when missing.
-    pub fn entry(&self, agent_id: &str) -> Arc<Entry> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.get(agent_id) {
-            return Arc::clone(entry);
+    /// The entry of a sender, made when missing; `None` when there are too many.
+    pub fn entry(&self, sender: &str) -> Option<Arc<Entry>> {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get(sender) {
+            return Some(Arc::clone(entry));
         }
-        Arc::clone(entries.entry(agent_id.to_owned()).or_default())
+        if entries.len() >= MAX_SENDERS {
+            return None;
+        }
+        Some(Arc::clone(entries.entry(sender.to_owned()).or_default()))
     }
 
     /// How many agents called lately, one at least. Clients without numbers and agents that are gone are none of them.
     pub fn active(&self) -> usize {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries();
         entries.values().filter(|entry| entry.was_seen_within(LATELY)).count().max(1)
     }
 
     /// The entries of all agents, and of all clients that keep no numbers.
     pub fn all(&self) -> Vec<Arc<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        self.entries().values().map(Arc::clone).collect()
     }
 
-    /// Applies a record of the journal, at start.
-    pub async fn replay(&self, record: &Record) {
+    /// Applies record `index` of the journal, at start.
+    pub async fn replay(&self, index: u64, record: &Record) {
         for (sender, moved) in record.moves() {
-            let entry = self.entry(sender);
+            // What was journaled was taken: it is remembered, however many there are.
+            let entry = Arc::clone(self.entries().entry(sender.to_owned()).or_default());
             let mut state = entry.state.lock().await;
             state.replay(moved);
+            match moved {
+                Move::Whole(part) if !part.continues => entry.written(index),
+                Move::Whole(_) => {}
+                _ => entry.moved(),
+            }
             entry.durable.send_replace((state.epoch().unwrap_or_default(), state.durable()));
+            if state.is_new() {
+                drop(state);
+                self.entries().remove(sender);
+            }
         }
     }
 
-    /// All agents as journal records. No batch may be under way meanwhile.
-    pub async fn snapshot(&self) -> Vec<SnapshotRecord> {
-        let entries: Vec<(String, Arc<Entry>)> = {
-            let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()
-        };
+    /// All senders, to be written in parts.
+    pub fn list(&self) -> Vec<(String, Arc<Entry>)> {
+        self.entries().iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()
+    }
+
+    /// Takes senders from the end of `rest` and locks them, until there is enough for a record. Who did not change since a record after
+    /// `fresh` is left out; `oldest` becomes the oldest record that stands for one of these. Who is gone for `keep` is forgotten.
+    pub async fn part(
+        &self,
+        rest: &mut Vec<(String, Arc<Entry>)>,
+        fresh: u64,
+        oldest: &mut u64,
+        (now, keep): (u64, u64),
+    ) -> Part {
+        let mut part = Part::default();
         let mut snapshots = Snapshots::default();
-        for (id, entry) in entries {
-            snapshots.add(entry.state.lock().await.record(&id));
+        while part.changed.len() + part.gone.len() < LOCKED
+            && snapshots.bytes() < SNAPSHOT_BYTES
+            && let Some((id, entry)) = rest.pop()
+        {
+            let mut state = Arc::clone(&entry.state).lock_owned().await;
+            if state.is_new() {
+                // A sender of which nothing was ever taken. Whoever is about to send as one has the entry in hand.
+                self.remove_unused(&id, entry);
+                continue;
+            }
+            if state.last_seen() == 0 {
+                // Written by an earlier version, which did not note it.
+                state.seen(now);
+                entry.moved();
+            }
+            if state.is_gone(now, keep) {
+                part.gone.push((id, entry, state));
+                continue;
+            }
+            match entry.unchanged_since() {
+                Some(index) if index > fresh => *oldest = (*oldest).min(index),
+                _ => {
+                    snapshots.add(state.record(&id));
+                    part.changed.push((entry, state));
+                }
+            }
         }
-        snapshots.finish()
+        if !part.changed.is_empty() {
+            part.records.extend(snapshots.finish().into_iter().map(Record::Snapshot));
+        }
+        if !part.gone.is_empty() {
+            let senders = part.gone.iter().map(|(id, ..)| id.clone()).collect();
+            part.records.push(Record::Forget(ForgetRecord { senders }));
+        }
+        part
+    }
+
+    /// The records of a part are durable, from index `first` on.
+    pub fn written(&self, part: Part, first: u64) {
+        part.changed.iter().for_each(|(entry, _)| entry.written(first));
+        for (id, entry, mut state) in part.gone {
+            *state = Agent::default();
+            entry.durable.send_replace((0, 0));
+            drop(state);
+            tracing::info!(sender = id, "forgotten: it was away for too long");
+            self.remove_unused(&id, entry);
+        }
+    }
+
+    /// Removes an entry that nobody else has in hand.
+    fn remove_unused(&self, id: &str, entry: Arc<Entry>) {
+        let mut entries = self.entries();
+        // One is in the map, and one here.
+        if Arc::strong_count(&entry) == 2 {
+            entries.remove(id);
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,20 +279,77 @@ mod tests {
 
     #[tokio::test]
     async fn a_snapshot_holds_all_of_the_state() {
-        let agents = Agents::default();
         let mut state = Agent::default();
         state.lease(7);
         state.lease(8);
         let origin = Origin { agent_id: "a".to_owned(), epoch: 8, sequence: 1 };
         state.apply(&Batch { origin: Some(origin), digest: "x".into(), ..Batch::default() }, &[], 0);
         state.apply(&Batch { idempotency_key: "k".to_owned(), ..Batch::default() }, &[], 5);
-        *agents.entry("a").state.lock().await = state.clone();
+        let agents = Agents::default();
+        state.seen(NOW);
+        *agents.entry("a").unwrap().state.lock().await = state.clone();
         let again = Agents::default();
-        for snapshot in agents.snapshot().await {
-            let record = Record::decode(&Record::Snapshot(snapshot).encode()).unwrap();
-            again.replay(&record).await;
+        let part = agents.part(&mut agents.list(), 0, &mut 100, (NOW, KEEP)).await;
+        for record in &part.records {
+            again.replay(7, &Record::decode(&record.encode()).unwrap()).await;
         }
-        assert_eq!(*again.entry("a").state.lock().await, state);
+        assert_eq!(*again.entry("a").unwrap().state.lock().await, state);
+    }
+
+    const NOW: u64 = 100;
+    const KEEP: u64 = 10;
+
+    async fn write(agents: &Agents, fresh: u64, now: u64, index: u64) -> (usize, u64) {
+        let mut oldest = index;
+        let part = agents.part(&mut agents.list(), fresh, &mut oldest, (now, KEEP)).await;
+        let records = part.records.len();
+        agents.written(part, index);
+        (records, oldest)
+    }
+
+    async fn deliver(agents: &Agents, sender: &str, now: u64) {
+        let entry = agents.entry(sender).unwrap();
+        let mut state = entry.state.lock().await;
+        state.lease(7);
+        state.seen(now);
+        entry.moved();
+    }
+
+    #[tokio::test]
+    async fn only_what_changed_is_written_again_and_the_rest_keeps_its_record() {
+        let agents = Agents::default();
+        deliver(&agents, "a", NOW).await;
+        deliver(&agents, "b", NOW).await;
+        assert_eq!(write(&agents, 0, NOW, 50).await, (1, 50));
+        assert_eq!(
+            write(&agents, 0, NOW, 60).await,
+            (0, 50),
+            "nothing changed: the journal must keep record 50"
+        );
+        deliver(&agents, "a", NOW).await;
+        assert_eq!(write(&agents, 0, NOW, 70).await, (1, 50));
+        assert_eq!(
+            write(&agents, 60, NOW, 80).await,
+            (1, 70),
+            "what stands in an old record is written anew"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_is_gone_is_forgotten_and_who_never_sent_leaves_nothing() {
+        let agents = Agents::default();
+        deliver(&agents, "gone", NOW).await;
+        deliver(&agents, "here", NOW + 2 * KEEP).await;
+        agents.entry("never");
+        assert_eq!(write(&agents, 0, NOW + 2 * KEEP, 50).await.0, 2);
+        assert_eq!(agents.list().into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ["here"]);
+    }
+
+    #[test]
+    fn senders_have_a_bound() {
+        let agents = Agents::default();
+        assert!((0..MAX_SENDERS).all(|n| agents.entry(&n.to_string()).is_some()));
+        assert!(agents.entry("one more").is_none() && agents.entry("7").is_some());
     }
 
     fn origin(epoch: u64, sequence: u64) -> Origin {
@@ -189,11 +361,11 @@ mod tests {
         let agents = Agents::default();
         assert_eq!(agents.active(), 1, "nobody divides by zero");
         (0..100).for_each(|user| drop(agents.entry(&format!("user/{user}"))));
-        agents.entry("a").see();
-        agents.entry("b").see();
+        agents.entry("a").unwrap().see();
+        agents.entry("b").unwrap().see();
         assert_eq!(agents.active(), 2);
         let gone = Instant::now().checked_sub(LATELY).unwrap();
-        *agents.entry("b").seen.lock().unwrap() = Some(gone);
+        *agents.entry("b").unwrap().seen.lock().unwrap() = Some(gone);
         assert_eq!(agents.active(), 1);
     }
 

@@ -5,14 +5,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 use axum::Router;
 use lapwing::{
-    batch,
-    limits::Limits,
-    v1::{
-        FILE_DESCRIPTOR_SET, batch::Payload, ingest_service_server::IngestServiceServer,
-        query_service_server::QueryServiceServer,
-    },
+    undecoded::service::ingest_service_server::IngestServiceServer,
+    v1::{FILE_DESCRIPTOR_SET, query_service_server::QueryServiceServer},
 };
-use lapwing_delivery::{journal::Record, replay_from, trim_through};
+use lapwing_delivery::replay_from;
 use lapwing_service::{
     descriptors, modes,
     renewed::Renewed,
@@ -42,18 +38,16 @@ use crate::{
     gate::{self, Gate},
     health::Health,
     http,
-    ingest::{Door, DoorOptions, IngestService, Intake, about},
+    ingest::{Door, DoorOptions, IngestService, Intake},
     ledger::Books,
     local::{self, Hosts},
     processor::Processor,
     query::QueryService,
+    recovery::{self, Aside, Recovery},
     share::Shares,
+    trimming::Trimming,
 };
 
-/// Bytes read from the journal at a time while it is replayed.
-const REPLAY_BYTES: usize = 16 << 20;
-/// How long a trim that failed waits before it is tried again.
-const TRIM_PAUSE: Duration = Duration::from_secs(5);
 /// How long a trim, or a look at the health, may take.
 const TRIM: Duration = Duration::from_secs(60);
 /// How long a flush that hangs may do so.
@@ -62,6 +56,8 @@ const FLUSH: Duration = Duration::from_secs(120);
 const RUNTIME: Duration = Duration::from_secs(10);
 /// How long the last flush may take: its rows are in the journal, too.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
+/// Bytes of the journal that are left for leases and snapshots, or a half of a small journal.
+const SNAPSHOTS: u64 = 128 << 20;
 /// Largest segment of the journal; a small journal has smaller ones, since only whole segments can go.
 const SEGMENT: u64 = 64 << 20;
 
@@ -96,27 +92,42 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         }
     });
     let next = *tables.committed().borrow() + 1;
-    catch_up(&journal, next).await?;
+    recovery::catch_up(&journal, next).await?;
     let agents = Arc::new(Agents::default());
     let first = replay_from(journal.stats().first, next);
     let processor = Processor::start(config.workers, first, Arc::clone(&tables), Arc::clone(&counters))?;
-    replay(&journal, first, next, &agents, &processor).await?;
+    let recovery = Recovery {
+        journal: journal.clone(),
+        agents: Arc::clone(&agents),
+        processor: processor.clone(),
+        aside: Aside::new(&config.data_dir, Arc::clone(&counters)),
+        time_ahead: config.time_ahead,
+    };
+    recovery.replay(first, next).await?;
     let door = Arc::new(Door::new(DoorOptions {
         journal: journal.clone(),
         agents: Arc::clone(&agents),
-        processor,
+        processor: processor.clone(),
+        times: config.time_ahead,
         limits: config.limits.clone(),
         counters: Arc::clone(&counters),
         fatal: fatal.clone(),
         // The rest is for leases and snapshots: without a snapshot nothing could be trimmed.
-        journal_room: config.journal_max_bytes / 4 * 3,
+        journal_room: journal_room(config.journal_max_bytes),
     }));
-    let newest = Newest::new(Arc::clone(&tables), Some(Arc::new(Books(agents))));
+    let newest = Newest::new(Arc::clone(&tables), Some(Arc::new(Books(Arc::clone(&agents)))));
     let asker = Arc::new(start_asker(&config, newest)?);
     let access = Access::new(config.auth.clone(), revoked);
     let shares = Shares::new(config.budget);
     let gate = Gate::new(access.clone(), Arc::clone(&shares));
-    let health = Health::new(journal.clone(), Arc::clone(&tables), tls, watchdog.clone());
+    let health = Health::new(
+        journal.clone(),
+        Arc::clone(&tables),
+        tls,
+        watchdog.clone(),
+        processor.clone(),
+        Arc::clone(&counters),
+    );
     let api = http::Api {
         asker: Arc::clone(&asker),
         health: health.clone(),
@@ -136,10 +147,17 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     }));
     let services = grpc(ingest, query, health_service, &shares, config.limits.max_message_bytes)?;
     let router = behind(gate, services, local::closed_to_pages(http::router(api)));
-    let segment = segment_bytes(&config);
-    kept.spawn(keep(watchdog.part("trim", TRIM), never, {
-        let tables = Arc::clone(&tables);
-        move |beat| trim(Arc::clone(&door), journal.clone(), segment, Arc::clone(&tables), beat)
+    let trimming = Trimming {
+        journal,
+        agents,
+        processor,
+        segment: segment_bytes(&config),
+        max_bytes: config.journal_max_bytes,
+        keep: config.forget_after,
+    };
+    let committed = tables.committed();
+    kept.spawn(keep(watchdog.part("trim", TRIM), never, move |beat| {
+        trimming.clone().run(committed.clone(), beat)
     }));
     tracing::info!("collector is ready");
     let ended = tokio::select! {
@@ -244,6 +262,11 @@ fn open_journal(config: &CollectorConfig) -> Result<Log> {
     Ok(journal)
 }
 
+/// Bytes of the journal that batches may fill.
+fn journal_room(max_bytes: u64) -> u64 {
+    max_bytes - (max_bytes / 4).max(SNAPSHOTS.min(max_bytes / 2))
+}
+
 fn segment_bytes(config: &CollectorConfig) -> u64 {
     SEGMENT.min(config.journal_max_bytes / 8)
 }
@@ -277,66 +300,6 @@ fn start_asker(config: &CollectorConfig, newest: Newest) -> Result<Asker> {
     let spill = program.spill.clone();
     let asker = Asker::start(newest, AskerOptions { limits: config.queries.clone(), program });
     asker.with_context(|| format!("{}: can't be made anew", spill.display()))
-}
-
-/// Lets a journal that was lost, or is an older copy, go on at `next`: its indexes must not stand for what the store has already.
-async fn catch_up(journal: &Log, next: u64) -> Result<()> {
-    if journal.stats().next < next {
-        tracing::error!(
-            "the journal ends before what the store has committed; what agents delivered last is not known"
-        );
-        journal.advance(next).await?;
-    }
-    Ok(())
-}
-
-/// Rebuilds what agents delivered from all records, and rows from those that the store has not committed.
-async fn replay(
-    journal: &Log,
-    first: u64,
-    uncommitted: u64,
-    agents: &Agents,
-    processor: &Processor,
-) -> Result<()> {
-    let (mut next, mut rows) = (first, 0);
-    loop {
-        let records = journal.read(next, REPLAY_BYTES).await?;
-        let Some(last) = records.last() else { break };
-        let end = last.index + 1;
-        for record in records {
-            // A damaged record is gone; the order goes on behind it.
-            (next..record.index).for_each(|index| processor.nothing(index));
-            next = record.index + 1;
-            let decoded = Record::decode(&record.payload)?;
-            agents.replay(&decoded).await;
-            match decoded {
-                Record::Batch(batch) if record.index >= uncommitted => {
-                    rows += replay_rows(record.index, batch.batch.unwrap_or_default(), processor).await?;
-                }
-                _ => processor.nothing(record.index),
-            }
-        }
-        next = end;
-    }
-    let end = journal.stats().next;
-    (next..end).for_each(|index| processor.nothing(index));
-    if rows > 0 {
-        tracing::info!("{rows} rows came back from the journal");
-    }
-    Ok(())
-}
-
-async fn replay_rows(index: u64, batch: lapwing::v1::Batch, processor: &Processor) -> Result<usize> {
-    let Some(Payload::Packed(packed)) = &batch.payload else {
-        processor.nothing(index);
-        return Ok(0);
-    };
-    let room = processor.reserve(packed.uncompressed_size as usize, packed.rows as usize).await;
-    let columns =
-        batch::unpack(packed, &Limits::default()).with_context(|| format!("journal record {index}"))?;
-    let rows = columns.rows();
-    processor.rows(index, columns, about(&batch, index), room);
-    Ok(rows)
 }
 
 /// Services, health and reflection. Whatever they take is bounded by the intake before them.
@@ -394,27 +357,4 @@ async fn serve_until(
         );
     }
     Ok(())
-}
-
-/// Trims the journal behind the store, and behind a snapshot of what agents delivered.
-///
-/// What failed is tried again before the store commits more: with a full journal nothing more may come.
-async fn trim(door: Arc<Door>, journal: Log, segment: u64, tables: Arc<Tables>, beat: Beat) {
-    let mut committed = tables.committed();
-    committed.mark_changed();
-    while committed.changed().await.is_ok() {
-        let _working = beat.working();
-        // Only whole segments can go.
-        while journal.stats().bytes >= segment {
-            let through = *committed.borrow_and_update();
-            let trimmed = async {
-                let first = door.snapshot().await?;
-                journal.trim(trim_through(through, first)).await
-            };
-            let Err(error) = trimmed.await else { break };
-            tracing::error!("trimming the journal: {error}; trying again in {} s", TRIM_PAUSE.as_secs());
-            beat.beat();
-            tokio::time::sleep(TRIM_PAUSE).await;
-        }
-    }
 }

@@ -14,6 +14,12 @@ use lapwing_store::{QueryLimits, TablesOptions};
 use crate::budget::Budget;
 
 const MIB: u64 = 1 << 20;
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+/// How far ahead a time may be when nothing is given: clocks differ by seconds, not by minutes.
+const TIME_AHEAD: Duration = Duration::from_secs(600);
+/// An agent that comes back later than this begins anew when nothing is given.
+const FORGET_AFTER_DAYS: u64 = 30;
 
 /// A collector, as configured.
 #[derive(Debug, Clone)]
@@ -40,6 +46,10 @@ pub struct CollectorConfig {
     pub workers: usize,
     /// Bounds on batches.
     pub limits: Limits,
+    /// How far ahead of the collector's clock the time of a row may be.
+    pub time_ahead: Duration,
+    /// For how long a sender that is away is remembered.
+    pub forget_after: Duration,
     /// Bounds on queries.
     pub queries: QueryLimits,
     /// What is accepted with a caution, to be told at start.
@@ -121,7 +131,11 @@ impl CollectorConfig {
         let processor = root.section("processor");
         let workers = processor.number("workers", 1, 256).unwrap_or(2) as usize;
         processor.finish();
-        let (limits, queries) = take_limits(&root.section("limits"), budget);
+        let limits = root.section("limits");
+        let time_ahead = limits.seconds("time_ahead_secs", 0, 366 * DAY).unwrap_or(TIME_AHEAD);
+        let days = limits.number("forget_after_days", 30, 3650).unwrap_or(FORGET_AFTER_DAYS);
+        let forget_after = Duration::from_secs(days * DAY);
+        let (limits, queries) = take_limits(&limits, budget);
         let (backend, tables, journal_max_bytes) = storage?;
         Some(Self {
             listen,
@@ -135,6 +149,8 @@ impl CollectorConfig {
             journal_max_bytes,
             workers,
             limits,
+            time_ahead,
+            forget_after,
             queries,
             warnings,
         })

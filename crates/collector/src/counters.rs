@@ -24,6 +24,8 @@ pub struct Counters {
     pub unreadable_records: Count,
     /// Panics of workers, each isolated to its record.
     pub panics: Count,
+    /// Journal records that a start could not read, and that are kept in a folder of their own.
+    pub records_set_aside: Count,
     refused: [Count; Kind::ALL.len()],
 }
 
@@ -54,6 +56,11 @@ impl Counters {
             "lapwing_collector_unreadable_records_total",
             "Journal records without rows.",
             unreadable,
+        );
+        page.counter(
+            "lapwing_collector_records_set_aside_total",
+            "Journal records that this start could not read; they are in DATA_DIR/journal-aside.",
+            self.records_set_aside.get(),
         );
         page.counter("lapwing_collector_panics_total", "Panics of workers.", self.panics.get());
         page.gauge("lapwing_collector_journal_bytes", "Size of the journal.", journal.bytes as f64);

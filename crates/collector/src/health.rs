@@ -16,8 +16,12 @@ use lapwing_store::Tables;
 use tonic::server::NamedService;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
+use crate::{counters::Counters, processor::Processor};
+
 /// A disk that takes longer for one group of the journal hangs.
 const HANGS: Duration = Duration::from_secs(3);
+/// A journaled record that takes longer to become rows is stuck.
+const STALLS: Duration = Duration::from_secs(10);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -28,6 +32,8 @@ pub struct Health {
     tables: Arc<Tables>,
     tls: Option<Arc<Renewed<ServerSide>>>,
     watchdog: Watchdog,
+    processor: Processor,
+    counters: Arc<Counters>,
 }
 
 impl Health {
@@ -37,8 +43,10 @@ impl Health {
         tables: Arc<Tables>,
         tls: Option<Arc<Renewed<ServerSide>>>,
         watchdog: Watchdog,
+        processor: Processor,
+        counters: Arc<Counters>,
     ) -> Self {
-        Self { journal, tables, tls, watchdog }
+        Self { journal, tables, tls, watchdog, processor, counters }
     }
 
     /// What will stand in the way before long; `None` when nothing is known of.
@@ -46,10 +54,13 @@ impl Health {
         if let Some(error) = self.tls.as_ref().and_then(|tls| tls.trouble()) {
             return Some(format!("the TLS files changed and can't be used: {error}"));
         }
-        match self.certificate() {
-            Standing::Ending(text) => Some(text),
-            _ => None,
+        if let Standing::Ending(text) = self.certificate() {
+            return Some(text);
         }
+        let aside = self.counters.records_set_aside.get();
+        let text =
+            || format!("{aside} journal records could not be read; they are in DATA_DIR/journal-aside");
+        (aside > 0).then(text)
     }
 
     /// Seconds until the end of the own certificate.
@@ -81,6 +92,13 @@ impl Health {
         }
         if let Standing::Invalid(text) = self.certificate() {
             return Some(text);
+        }
+        let (next, waiting) = self.processor.stalled();
+        if waiting >= STALLS {
+            let seconds = waiting.as_secs();
+            return Some(format!(
+                "journal record {next} does not become rows: those behind it have been waiting for {seconds} s"
+            ));
         }
         let refused = self.tables.stats().flush_error;
         let refused = refused.map(|error| format!("the store refuses flushes: {error}"));

@@ -3,11 +3,13 @@
 
 mod door;
 mod intake;
+mod reading;
 mod room;
 mod service;
 
 pub use self::{
     door::{Door, DoorOptions, about},
     intake::Intake,
+    reading::nanos,
     service::IngestService,
 };

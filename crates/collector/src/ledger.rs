@@ -35,9 +35,9 @@ fn add(sources: &mut BTreeMap<(String, String), LedgerEntry>, entry: LedgerEntry
     };
     let (numbered, other) = if known.told.is_some() { (known, entry) } else { (entry, known) };
     let joined = LedgerEntry {
-        journaled: numbered.journaled + other.journaled,
-        unnumbered: numbered.unnumbered + other.unnumbered,
-        missing: numbered.missing + other.missing,
+        journaled: numbered.journaled.saturating_add(other.journaled),
+        unnumbered: numbered.unnumbered.saturating_add(other.unnumbered),
+        missing: numbered.missing.saturating_add(other.missing),
         time_unix_nano: numbered.time_unix_nano.max(other.time_unix_nano),
         ..numbered
     };

@@ -17,6 +17,8 @@ pub mod ingest;
 
 pub mod agents;
 pub mod ledger;
+pub mod recovery;
+pub mod trimming;
 
 pub mod processor;
 

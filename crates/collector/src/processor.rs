@@ -8,8 +8,13 @@ use std::{
     fmt::Display,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
+    time::{Duration, Instant},
 };
 
 use arrow::record_batch::RecordBatch;
@@ -18,21 +23,44 @@ use lapwing_store::{
     Table, Tables,
     rows::{About, record_batch},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as async_mpsc};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc as async_mpsc};
 
 use crate::counters::Counters;
 
-/// Bytes on their way from the wire to the tables, as they lie in memory. With the rows in the tables, a flush and a query it all stays
-/// below 384 MB.
-const BUDGET: usize = 24 << 20;
-/// What a row takes in memory beside its own text: times, views of its columns, its number.
-const ROW: usize = 160;
+/// Bytes on their way from the wire to the tables, as they lie in memory.
+const BUDGET: usize = 48 << 20;
+/// What one batch may become: a half, so that there are always two under way.
+const LARGEST: usize = BUDGET / 2;
 /// Unit of the budget.
 const UNIT: usize = 1 << 10;
 
 /// Room for a batch on its way. It is given back when the rows are in the tables.
 #[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub struct Room {
+    room: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// How many bytes.
+    pub fn bytes(&self) -> usize {
+        self.room.num_permits() * UNIT
+    }
+}
+
+/// A sender's share of the room. Of each sender one batch waits at a time, so all are served in turn, and its batches have a half of the room
+/// at most: whatever one sends, others come through.
+#[derive(Debug)]
+pub struct Share {
+    waiting: AsyncMutex<()>,
+    own: Arc<Semaphore>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { waiting: AsyncMutex::default(), own: Arc::new(Semaphore::new(LARGEST / UNIT)) }
+    }
+}
 
 /// A journaled record.
 #[derive(Debug)]
@@ -51,6 +79,32 @@ pub struct Processor {
     jobs: mpsc::Sender<Job>,
     done: async_mpsc::UnboundedSender<Done>,
     budget: Arc<Semaphore>,
+    progress: Arc<Progress>,
+}
+
+/// How far the sequencer is.
+#[derive(Debug)]
+struct Progress {
+    /// Newest record that was handed over, and the one that passes next.
+    handed: AtomicU64,
+    next: AtomicU64,
+    /// A record waits for the tables to have room: that is the store's doing.
+    waits_for_room: AtomicBool,
+    /// What `next` was when it was last seen to move, and when.
+    seen: Mutex<(u64, Instant)>,
+}
+
+impl Progress {
+    /// For how long records have been waiting behind one that does not come; nothing when none waits.
+    fn stalled(&self) -> Duration {
+        let next = self.next.load(Ordering::Acquire);
+        let idle = self.handed.load(Ordering::Acquire) < next;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle || seen.0 != next || self.waits_for_room.load(Ordering::Acquire) {
+            *seen = (next, Instant::now());
+        }
+        seen.1.elapsed()
+    }
 }
 
 impl Processor {
@@ -74,26 +128,50 @@ impl Processor {
                 .name("processor".to_owned())
                 .spawn(move || work(&inbox, &done, &counters))?;
         }
-        tokio::spawn(sequence(finished, next, tables));
-        Ok(Self { jobs, done, budget: Arc::new(Semaphore::new(BUDGET / UNIT)) })
+        let progress = Arc::new(Progress {
+            handed: AtomicU64::new(0),
+            next: AtomicU64::new(next),
+            waits_for_room: AtomicBool::new(false),
+            seen: Mutex::new((next, Instant::now())),
+        });
+        tokio::spawn(sequence(finished, Arc::clone(&progress), tables));
+        Ok(Self { jobs, done, budget: Arc::new(Semaphore::new(BUDGET / UNIT)), progress })
     }
 
-    /// Waits for room for a batch of `bytes` uncompressed bytes in so many `rows`; who came first has it first.
-    pub async fn reserve(&self, bytes: usize, rows: usize) -> Option<Room> {
-        let bytes = rows.saturating_mul(ROW).saturating_add(bytes);
-        let units = (bytes.min(BUDGET) / UNIT).max(1) as u32;
-        Arc::clone(&self.budget).acquire_many_owned(units).await.ok().map(Room)
+    /// Most bytes that a batch may become.
+    pub fn largest(&self) -> usize {
+        LARGEST
+    }
+
+    /// Waits for room for a batch of a sender that becomes so many bytes, at most [`Processor::largest`]; senders have it in turn.
+    pub async fn reserve(&self, share: &Share, bytes: usize) -> Option<Room> {
+        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).ok()?;
+        let _waiting = share.waiting.lock().await;
+        let own = Arc::clone(&share.own).acquire_many_owned(units).await.ok()?;
+        let room = Arc::clone(&self.budget).acquire_many_owned(units).await.ok()?;
+        Some(Room { room, _own: own })
     }
 
     /// Takes the batch of journal record `index`.
     pub fn rows(&self, index: u64, columns: Columns, about: About, room: Option<Room>) {
+        self.handed(index);
         // The threads live as long as this handle.
         let _ = self.jobs.send(Job { index, columns, about, room });
     }
 
     /// Takes journal record `index`, which has no rows.
     pub fn nothing(&self, index: u64) {
+        self.handed(index);
         let _ = self.done.send((index, None, None));
+    }
+
+    /// The record that passes next, and for how long others have been waiting behind it.
+    pub fn stalled(&self) -> (u64, Duration) {
+        (self.progress.next.load(Ordering::Acquire), self.progress.stalled())
+    }
+
+    fn handed(&self, index: u64) {
+        self.progress.handed.fetch_max(index, Ordering::AcqRel);
     }
 }
 
@@ -131,14 +209,26 @@ fn isolated<T, E: Display>(counters: &Counters, make: impl Fn() -> Result<T, E>)
 }
 
 /// Puts what the workers finish back into the journal's order.
-async fn sequence(mut finished: async_mpsc::UnboundedReceiver<Done>, mut next: u64, tables: Arc<Tables>) {
+async fn sequence(
+    mut finished: async_mpsc::UnboundedReceiver<Done>,
+    progress: Arc<Progress>,
+    tables: Arc<Tables>,
+) {
+    let mut next = progress.next.load(Ordering::Acquire);
     let mut early = BTreeMap::new();
     while let Some((index, rows, room)) = finished.recv().await {
+        // One that comes twice is here already.
+        if index < next {
+            continue;
+        }
         early.insert(index, (rows, room));
         while let Some((rows, room)) = early.remove(&next) {
+            progress.waits_for_room.store(true, Ordering::Release);
             tables.append(next, rows).await;
+            progress.waits_for_room.store(false, Ordering::Release);
             drop(room);
             next += 1;
+            progress.next.store(next, Ordering::Release);
         }
     }
 }

@@ -13,13 +13,13 @@ pub const MAX_BATCH_POSITIONS: usize = 16_384;
 /// Positions remembered of a sender ...
 pub(crate) const MAX_POSITIONS: usize = 50_000;
 /// ... and their bytes.
-pub(crate) const MAX_POSITIONS_BYTES: usize = 8 << 20;
+pub(crate) const MAX_POSITIONS_BYTES: usize = 16 << 20;
 /// Longest key of a source.
 const MAX_SOURCE_BYTES: usize = 256;
 /// Longest name of a source: a path has at most 4,096 bytes.
 pub const MAX_NAME_BYTES: usize = 4096;
-/// Longest position, with its names.
-const MAX_POSITION_BYTES: usize = 8 << 10;
+/// Longest position, with its names: a link and its target, of the longest there are.
+const MAX_POSITION_BYTES: usize = 12 << 10;
 /// Most causes for which events of one source were dropped ...
 const MAX_CAUSES: usize = 16;
 /// ... and the longest.

@@ -110,15 +110,15 @@ fn a_sender_leaves_so_many_positions_behind_and_no_more() {
         let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence };
         Batch { origin: Some(origin), positions: (0..2_000).map(position).collect(), ..Batch::default() }
     };
-    // 20,000 files with long names are an honest agent's.
+    // 20,000 files with long names, and some hundred bytes of what they hold, are an honest agent's.
     for sequence in 1..=10 {
-        let batch = batch(sequence, 200);
+        let batch = batch(sequence, 700);
         let booking = agent.booking(&batch, &[], 5).unwrap();
         agent.deliver(&batch, booking);
     }
     let refused = agent.booking(&batch(11, 4_000), &[], 5).unwrap_err();
     assert_eq!(refused.0, Kind::Overloaded);
     // One that is known may move on.
-    let again = batch(3, 200);
+    let again = batch(3, 700);
     assert!(agent.booking(&again, &[], 5).is_ok());
 }

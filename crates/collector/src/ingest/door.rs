@@ -1,32 +1,31 @@
 //! From a batch to a durable journal record. gRPC, HTTP and whatever comes later all enter here.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lapwing::{
-    batch::{self, BatchError},
-    codec::Compressor,
-    columns::{Attributes, Columns},
+    codec::CodecError,
+    columns::{Columns, Cost},
     limits::Limits,
     status::{self, Kind},
-    v1::{Batch, Codec, Origin, ResumeRequest, ResumeResponse, batch::Payload},
+    undecoded::{Envelope, EnvelopeError},
+    v1::{Batch, Origin, ResumeRequest, ResumeResponse},
 };
 use lapwing_delivery::{
     Admission, Agent, WINDOW,
     accounts::SourceRows,
-    check_numbers,
+    check_id,
     journal::{BatchRecord, LeaseRecord, Record},
+    packed,
 };
 use lapwing_service::clock::now;
 use lapwing_spool::{Log, SpoolError};
-use lapwing_store::{
-    Table,
-    rows::{self, About},
-};
-use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
+use lapwing_store::rows::About;
+use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::reading::{Read, Reading, refuse};
 use crate::{
     access::{Caller, Who},
     agents::{Agents, Entry},
@@ -38,6 +37,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a caller is asked to stay away.
 const DELAY: Duration = Duration::from_millis(500);
+/// How long a sender waits when nothing more is remembered.
+const SENDERS_DELAY: Duration = Duration::from_secs(30);
 /// Most bytes of batches that came before their turn. What is left of the room for messages is for those that they wait for.
 const EARLY: usize = 9 << 20;
 /// Unit of it.
@@ -58,6 +59,8 @@ pub struct DoorOptions {
     pub processor: Processor,
     /// Bounds on what is taken.
     pub limits: Limits,
+    /// How far ahead of this clock a time may be.
+    pub times: Duration,
     /// The collector's counts.
     pub counters: Arc<Counters>,
     /// Cancelled when the journal is broken and the process must end.
@@ -70,8 +73,6 @@ pub struct DoorOptions {
 #[derive(Debug)]
 pub struct Door {
     options: DoorOptions,
-    /// Held for reading while a record is appended and applied, for writing while a snapshot is taken.
-    gate: Arc<RwLock<()>>,
     /// Room for batches that came before their turn.
     early: Semaphore,
 }
@@ -79,7 +80,7 @@ pub struct Door {
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
-    /// Highest durable sequence of the epoch; 0 for batches without numbers.
+    /// All batches of the epoch up to this sequence are durable.
     pub durable: u64,
     /// Rows that became durable.
     pub rows: u64,
@@ -88,17 +89,20 @@ pub struct Taken {
 }
 
 /// A batch that was checked: what is journaled and what becomes rows.
-struct Checked {
-    batch: Batch,
-    columns: Option<Columns>,
-    rows: u64,
-    room: Room,
+pub(super) struct Checked {
+    pub(super) batch: Batch,
+    pub(super) columns: Option<Columns>,
+    pub(super) rows: u64,
+    pub(super) by_source: Vec<SourceRows>,
+    /// When it came, nanoseconds since the Unix epoch.
+    pub(super) received: u64,
+    pub(super) room: Room,
 }
 
 impl Door {
     /// A door that is open.
     pub fn new(options: DoorOptions) -> Self {
-        Self { options, gate: Arc::default(), early: Semaphore::new(EARLY / UNIT) }
+        Self { options, early: Semaphore::new(EARLY / UNIT) }
     }
 
     /// Bounds on what is taken.
@@ -125,32 +129,39 @@ impl Door {
         if request.epoch == 0 {
             return Err(Kind::InvalidArgument.status("epoch: expected a random number, got 0"));
         }
-        let gate = Arc::clone(&self.gate).read_owned().await;
-        let entry = self.options.agents.entry(&agent_id);
+        check_id(agent_id.len()).map_err(|(kind, text)| kind.status(text))?;
+        let entry = self.entry(&agent_id)?;
         let state = Arc::clone(&entry.state).lock_owned().await;
         let door = Arc::clone(self);
         // A caller that goes away must not leave a record that nobody applied.
-        let leased =
-            tokio::spawn(async move { door.lease(gate, state, &entry, agent_id, request.epoch).await });
-        leased.await.map_err(|error| Kind::Internal.status(error.to_string()))?
+        let leased = tokio::spawn(async move { door.lease(state, &entry, agent_id, request.epoch).await });
+        leased.await.map_err(|error| broken(&error))?
+    }
+
+    fn entry(&self, sender: &str) -> Result<Arc<Entry>, Status> {
+        let entry = self.options.agents.entry(sender);
+        entry
+            .ok_or_else(|| Kind::Overloaded.status_after("more senders are known than may be", SENDERS_DELAY))
     }
 
     async fn lease(
         &self,
-        _gate: OwnedRwLockReadGuard<()>,
         mut state: OwnedMutexGuard<Agent>,
         entry: &Entry,
         agent_id: String,
         epoch: u64,
     ) -> Result<ResumeResponse, Status> {
         state.may_lease(epoch).map_err(|(kind, text)| kind.status(text))?;
-        let record = Record::Lease(LeaseRecord { agent_id: agent_id.clone(), epoch });
-        let index = self.append(record.encode()).await?;
+        let received_unix_nano = now();
+        let lease = LeaseRecord { agent_id: agent_id.clone(), epoch, received_unix_nano };
+        let index = self.append(Record::Lease(lease).encode()).await?;
+        self.options.processor.nothing(index);
+        state.seen(received_unix_nano);
         state.lease(epoch);
+        entry.moved();
         entry.see();
         let previous = state.previous();
         entry.durable.send_replace((epoch, state.durable()));
-        self.options.processor.nothing(index);
         self.options.counters.leases.add(1);
         tracing::info!(agent = agent_id, "lease given");
         Ok(ResumeResponse {
@@ -173,7 +184,7 @@ impl Door {
         caller.may_lease()?;
         let agent_id = caller.agent_id(&acknowledged.agent_id)?;
         let origin = Origin { agent_id, ..acknowledged };
-        let entry = self.options.agents.entry(&origin.agent_id);
+        let entry = self.entry(&origin.agent_id)?;
         entry.see();
         entry.check_held(&origin, origin.sequence).map_err(|(kind, text)| kind.status(text))?;
         let state = entry.state.lock().await;
@@ -181,12 +192,12 @@ impl Door {
         Ok(state.durable())
     }
 
-    /// Takes a batch until it is durable.
+    /// Takes an encoded `IngestRequest` until its batch is durable.
     ///
     /// # Errors
     /// The refusal, with its place in `lapwing::status`.
-    pub async fn take(self: &Arc<Self>, caller: &Caller, batch: Batch) -> Result<Taken, Status> {
-        let taken = self.try_take(caller, batch).await;
+    pub async fn take(self: &Arc<Self>, caller: &Caller, request: Bytes) -> Result<Taken, Status> {
+        let taken = self.try_take(caller, request).await;
         match &taken {
             Ok(taken) if taken.duplicate => self.options.counters.duplicates.add(1),
             Ok(_) => {}
@@ -195,36 +206,38 @@ impl Door {
         taken
     }
 
-    async fn try_take(self: &Arc<Self>, caller: &Caller, mut batch: Batch) -> Result<Taken, Status> {
-        let origin = batch.origin.get_or_insert_default();
-        origin.agent_id = caller.agent_id(&origin.agent_id)?;
-        let origin = origin.clone();
+    async fn try_take(self: &Arc<Self>, caller: &Caller, request: Bytes) -> Result<Taken, Status> {
+        let mut envelope =
+            Envelope::read(&request, self.limits()).map_err(|error| refuse_envelope(&error))?;
+        envelope.origin.agent_id = caller.agent_id(&envelope.origin.agent_id)?;
+        let origin = envelope.origin.clone();
+        check_id(origin.agent_id.len()).map_err(|(kind, text)| kind.status(text))?;
         if origin.epoch != 0 {
             caller.may_lease()?;
         }
-        check_numbers(&batch).map_err(|(kind, text)| kind.status(text))?;
         let sender = sender(caller, &origin);
-        let entry = self.options.agents.entry(&sender);
+        let entry = self.entry(&sender)?;
         if origin.epoch != 0 {
             entry.see();
         }
-        entry.check_held(&origin, batch.acknowledged_sequence).map_err(|(kind, text)| kind.status(text))?;
+        entry.check_held(&origin, envelope.acknowledged).map_err(|(kind, text)| kind.status(text))?;
 
         // It is acknowledged whatever the limits are by now.
-        if let Some(durable) = entry.known(&origin, &batch.digest).await {
+        if let Some(durable) = entry.known(&origin, &envelope.digest).await {
             return Ok(Taken { durable, rows: 0, duplicate: true });
         }
+
         // Given back when the batch is durable, or refused.
-        let _early = self.early_room(&entry, &origin, &batch)?;
-        let checked = self.check(&entry, &origin, batch).await?;
-        let (gate, state) = match self.admit(&entry, &origin, &checked.batch).await? {
-            Admitted::Next(gate, state) => (gate, state),
+        let _early = self.early_room(&entry, &origin, request.len())?;
+        let checked = self.check(&entry, envelope, request).await?;
+        let state = match self.admit(&entry, &origin, &checked.batch).await? {
+            Admitted::Next(state) => state,
             Admitted::Duplicate(durable) => return Ok(Taken { durable, rows: 0, duplicate: true }),
         };
         let door = Arc::clone(self);
         // A caller that goes away must not leave a record that nobody applied.
-        let journaled = tokio::spawn(async move { door.journal(gate, state, &entry, sender, checked).await });
-        journaled.await.map_err(|error| Kind::Internal.status(error.to_string()))?
+        let journaled = tokio::spawn(async move { door.journal(state, &entry, sender, checked).await });
+        journaled.await.map_err(|error| broken(&error))?
     }
 
     /// Room for a batch, when it is not the next one of its sender.
@@ -232,12 +245,12 @@ impl Door {
         &self,
         entry: &Entry,
         origin: &Origin,
-        batch: &Batch,
+        bytes: usize,
     ) -> Result<Option<SemaphorePermit<'_>>, Status> {
         if entry.is_next(origin) {
             return Ok(None);
         }
-        let units = prost::Message::encoded_len(batch).min(EARLY).div_ceil(UNIT);
+        let units = bytes.min(EARLY).div_ceil(UNIT);
         let permit = self.early.try_acquire_many(units as u32);
         permit.map(Some).map_err(|_| Kind::Overloaded.status_after("more batches wait than may", DELAY))
     }
@@ -250,30 +263,43 @@ impl Door {
         Err(Kind::Overloaded.status_after("the journal is full: the store is behind", DELAY * 4))
     }
 
-    /// Waits for room, then reads the batch: what is journaled can be stored.
-    async fn check(&self, entry: &Entry, origin: &Origin, mut batch: Batch) -> Result<Checked, Status> {
-        let limits = &self.options.limits;
+    /// Waits for room for what the batch becomes, then reads it: what is journaled can be stored.
+    async fn check(&self, entry: &Entry, envelope: Envelope, request: Bytes) -> Result<Checked, Status> {
         self.check_journal()?;
-        if batch.idempotency_key.len() > limits.max_key_bytes {
-            let (actual, limit) = (batch.idempotency_key.len(), limits.max_key_bytes);
-            let text = format!("idempotency_key: it has {actual} bytes, at most {limit} are taken");
-            return Err(Kind::InvalidArgument.status(text));
+        let limits = &self.options.limits;
+        let (bytes, rows) = envelope.packed.unwrap_or((0, envelope.rows));
+        if bytes > limits.max_uncompressed_bytes {
+            let error = CodecError::TooLarge { size: bytes, limit: limits.max_uncompressed_bytes };
+            return Err(refuse(&error.into()));
         }
-        let (size, rows) = match &batch.payload {
-            Some(Payload::Packed(packed)) => (packed.uncompressed_size as usize, packed.rows as usize),
-            Some(Payload::Rows(rows)) => {
-                (prost::Message::encoded_len(&batch), rows.logs.len() + rows.metrics.len() + rows.flows.len())
+        // Most batches become less than this. Of the others more is known when they are decompressed.
+        let guess = Cost::guess(bytes, rows).with_resource(rows, envelope.resource);
+        let mut wanted = guess.bytes.saturating_add(envelope.becomes());
+        if envelope.packed.is_some() {
+            wanted = wanted.min(self.options.processor.largest());
+        }
+        let mut reading = Reading { envelope, request, limits: limits.clone(), times: self.options.times };
+        loop {
+            let room = self.room(entry, &reading.envelope.origin, wanted).await?;
+            let read;
+            (reading, read) = reading.run(room.bytes()).await?;
+            match read? {
+                Read::Batch(read) => return Ok(read.with(room)),
+                // The room is given back first: who holds some while it waits for more may wait for one that does the same.
+                Read::Becomes(bytes) => wanted = bytes.max(wanted + 1),
             }
-            None => (0, 0),
-        };
-        let too_large = || {
-            BatchError::from(lapwing::codec::CodecError::TooLarge {
-                size,
-                limit: limits.max_uncompressed_bytes,
-            })
-        };
-        if size > limits.max_uncompressed_bytes {
-            return Err(refuse(&too_large()));
+        }
+    }
+
+    /// Waits in turn for room of so many bytes.
+    async fn room(&self, entry: &Entry, origin: &Origin, bytes: usize) -> Result<Room, Status> {
+        let processor = &self.options.processor;
+        if bytes > processor.largest() {
+            let limit = processor.largest();
+            let text = format!(
+                "the batch becomes {bytes} bytes in memory, at most {limit} are taken: send fewer rows or attributes"
+            );
+            return Err(Kind::TooLarge.status(text));
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;
         if tokio::time::timeout_at(deadline, entry.turn(origin)).await.is_err() {
@@ -283,31 +309,20 @@ impl Door {
                 return Err(too_early(origin, durable));
             }
         }
-        let room = self.options.processor.reserve(size, rows);
-        let Ok(Some(room)) = tokio::time::timeout_at(deadline, room).await else {
-            return Err(Kind::Overloaded.status_after("the store is slower than what comes in", DELAY));
-        };
-        entry.has_room(origin);
-        let columns = batch::columns_of(&batch, now(), limits).map_err(|error| refuse(&error))?;
-        let rows = columns.as_ref().map_or(0, Columns::rows) as u64;
-        if let Some(columns) = &columns {
-            let resource = resource_of(&batch, limits)?;
-            rows::check(columns, &resource).map_err(|error| Kind::TooLarge.status(error.to_string()))?;
+        let room = processor.reserve(&entry.share, bytes);
+        match tokio::time::timeout_at(deadline, room).await {
+            Ok(Some(room)) => {
+                entry.has_room(origin);
+                Ok(room)
+            }
+            _ => Err(Kind::Overloaded.status_after("the store is slower than what comes in", DELAY)),
         }
-        if let (Some(Payload::Rows(_)), Some(columns)) = (&batch.payload, &columns) {
-            // The journal has one form: a time that was left out is the same after a replay.
-            let packed = batch::pack(columns, &mut Compressor::new(Codec::Zstd, None));
-            let packed = packed.map_err(|error| Kind::Internal.status(error.to_string()))?;
-            batch.payload = Some(Payload::Packed(packed));
-        }
-        Ok(Checked { batch, columns, rows, room })
     }
 
     async fn admit(&self, entry: &Entry, origin: &Origin, batch: &Batch) -> Result<Admitted, Status> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut durable = entry.durable.subscribe();
         loop {
-            let gate = Arc::clone(&self.gate).read_owned().await;
             durable.mark_unchanged();
             let state = Arc::clone(&entry.state).lock_owned().await;
             let admission = match origin.epoch {
@@ -320,13 +335,13 @@ impl Door {
                 Admission::Append => {
                     // It may have filled up while this one waited for its turn.
                     self.check_journal()?;
-                    return Ok(Admitted::Next(gate, state));
+                    return Ok(Admitted::Next(state));
                 }
                 Admission::Duplicate => {
                     return Ok(Admitted::Duplicate(if origin.epoch == 0 { 0 } else { state.durable() }));
                 }
                 Admission::Refused(kind, text) => return Err(kind.status(text)),
-                Admission::Early => drop((gate, state)),
+                Admission::Early => drop(state),
             }
             if origin.sequence > (held + 1).saturating_add(WINDOW) {
                 return Err(too_early(origin, held));
@@ -337,26 +352,37 @@ impl Door {
         }
     }
 
+    /// Journals a batch and hands it on. Whatever can fail comes before the append: what is journaled moves the state and becomes rows.
     async fn journal(
         &self,
-        _gate: OwnedRwLockReadGuard<()>,
         mut state: OwnedMutexGuard<Agent>,
         entry: &Entry,
         sender: String,
         checked: Checked,
     ) -> Result<Taken, Status> {
-        let Checked { batch, columns, rows, room } = checked;
-        let received_unix_nano = now();
-        let by_source = columns.as_ref().map(rows_by_source).unwrap_or_default();
-        let record = Record::Batch(Box::new(BatchRecord {
-            batch: Some(batch.clone()),
-            received_unix_nano,
-            sender,
-            rows: by_source.clone(),
-        }));
-        let index = self.append(record.encode()).await?;
-        state.apply(&batch, &by_source, received_unix_nano);
+        let Checked { batch, columns, rows, by_source, received, room } = checked;
+        let booking = state.booking(&batch, &by_source, received).map_err(|(kind, text)| match kind {
+            Kind::Overloaded => kind.status_after(text, SENDERS_DELAY),
+            _ => kind.status(text),
+        })?;
+        let mut about = about(&batch, 0);
         let origin = batch.origin.as_ref().map(|origin| (origin.epoch, origin.sequence)).unwrap_or_default();
+        let bytes = packed(&batch).map_or(0, |packed| packed.data.len() as u64);
+        let record = Box::new(BatchRecord {
+            batch: Some(batch.clone()),
+            received_unix_nano: received,
+            sender,
+            rows: by_source,
+        });
+
+        let index = self.append(Record::Batch(record).encode()).await?;
+        about.journal_index = index;
+        match columns {
+            Some(columns) => self.options.processor.rows(index, columns, about, Some(room)),
+            None => self.options.processor.nothing(index),
+        }
+        state.deliver(&batch, booking);
+        entry.moved();
         if origin.0 != 0 {
             entry.durable.send_replace(origin);
         }
@@ -364,13 +390,7 @@ impl Door {
         let counters = &self.options.counters;
         counters.batches.add(1);
         counters.rows.add(rows);
-        if let Some(Payload::Packed(packed)) = &batch.payload {
-            counters.bytes.add(packed.data.len() as u64);
-        }
-        match columns {
-            Some(columns) => self.options.processor.rows(index, columns, about(&batch, index), Some(room)),
-            None => self.options.processor.nothing(index),
-        }
+        counters.bytes.add(bytes);
         Ok(Taken { durable: origin.1, rows, duplicate: false })
     }
 
@@ -392,21 +412,6 @@ impl Door {
             }
         }
     }
-
-    /// Writes a snapshot of all agents into the journal and gives the index of its first record.
-    ///
-    /// # Errors
-    /// As the journal's.
-    pub async fn snapshot(&self) -> Result<Option<u64>, SpoolError> {
-        let _gate = self.gate.write().await;
-        let mut first = None;
-        for snapshot in self.options.agents.snapshot().await {
-            let index = self.options.journal.append(Record::Snapshot(snapshot).encode()).await?;
-            self.options.processor.nothing(index);
-            first.get_or_insert(index);
-        }
-        Ok(first)
-    }
 }
 
 /// How many shipments an agent may have under way when so many agents send.
@@ -423,7 +428,7 @@ fn too_early(origin: &Origin, durable: u64) -> Status {
 }
 
 enum Admitted {
-    Next(OwnedRwLockReadGuard<()>, OwnedMutexGuard<Agent>),
+    Next(OwnedMutexGuard<Agent>),
     Duplicate(u64),
 }
 
@@ -437,32 +442,19 @@ fn sender(caller: &Caller, origin: &Origin) -> String {
     }
 }
 
-/// How many rows name each source; those of metrics and flows name none, and count under their table.
-fn rows_by_source(columns: &Columns) -> Vec<SourceRows> {
-    let table = match columns {
-        Columns::Logs(logs) => {
-            let mut counts: HashMap<&str, u64> = HashMap::new();
-            logs.source
-                .runs()
-                .for_each(|(rows, source)| *counts.entry(source.as_str()).or_default() += rows as u64);
-            let rows = |(source, rows): (&str, u64)| SourceRows { source: source.to_owned(), rows };
-            return counts.into_iter().map(rows).collect();
-        }
-        Columns::Metrics(_) => Table::Metrics,
-        Columns::Flows(_) => Table::Flows,
+/// A task that panicked tells its reason to the log, not to the caller.
+pub(super) fn broken(error: &tokio::task::JoinError) -> Status {
+    tracing::error!("a batch could not be taken: {error}");
+    Kind::Internal.status("the collector failed at this request; its log says why")
+}
+
+/// The refusal of a message that is no batch, or of too large a one.
+pub(super) fn refuse_envelope(error: &EnvelopeError) -> Status {
+    let kind = match error {
+        EnvelopeError::TooMany { .. } => Kind::TooLarge,
+        _ => Kind::InvalidArgument,
     };
-    vec![SourceRows { source: table.name().to_owned(), rows: columns.rows() as u64 }]
-}
-
-fn refuse(error: &BatchError) -> Status {
-    let kind = if error.is_too_large() { Kind::TooLarge } else { Kind::InvalidArgument };
     kind.status(error.to_string())
-}
-
-fn resource_of(batch: &Batch, limits: &Limits) -> Result<Attributes, Status> {
-    let Some(resource) = &batch.resource else { return Ok(Attributes::default()) };
-    Attributes::from_map(&resource.attributes, limits)
-        .map_err(|error| Kind::InvalidArgument.status(format!("resource: {error}")))
 }
 
 /// What is true of all rows of a journaled batch.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use lapwing::{
     status::Kind,
-    v1::{IngestRequest, IngestResponse, ResumeRequest, ResumeResponse, ingest_service_server},
+    undecoded::{Undecoded, service::ingest_service_server},
+    v1::{IngestResponse, ResumeRequest, ResumeResponse},
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Door;
+use super::{Door, door::refuse_envelope};
 use crate::access::{self, Access};
 
 /// Most batches of one shipment.
@@ -37,26 +38,26 @@ impl ingest_service_server::IngestService for IngestService {
 
     async fn ingest(
         &self,
-        request: Request<Streaming<IngestRequest>>,
+        request: Request<Streaming<Undecoded>>,
     ) -> Result<Response<IngestResponse>, Status> {
         let caller = access::of_request(&self.access, &request)?;
         let mut shipment = request.into_inner();
         let mut response = IngestResponse::default();
         let mut batches = 0;
-        while let Some(request) = shipment.message().await? {
+        while let Some(Undecoded(request)) = shipment.message().await? {
             batches += 1;
             if batches > MAX_BATCHES {
                 let text = format!("a shipment has at most {MAX_BATCHES} batches; end the stream earlier");
                 return Err(Kind::TooLarge.status(text));
             }
-            if let (None, Some(acknowledged)) = (&request.batch, request.acknowledged) {
+            let acknowledged = Undecoded::acknowledged(&request).map_err(|error| refuse_envelope(&error))?;
+            if let Some(acknowledged) = acknowledged {
                 response.durable_sequence = self.door.holds(&caller, acknowledged).await?;
                 continue;
             }
-            let batch = request.batch.ok_or_else(|| Kind::InvalidArgument.status("batch: it is not set"))?;
-            let taken = self.door.take(&caller, batch).await?;
+            let taken = self.door.take(&caller, request).await?;
             response.durable_sequence = response.durable_sequence.max(taken.durable);
-            response.accepted_rows += taken.rows;
+            response.accepted_rows = response.accepted_rows.saturating_add(taken.rows);
             response.duplicate_batches += u32::from(taken.duplicate);
         }
         Ok(Response::new(response))

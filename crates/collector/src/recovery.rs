@@ -1,0 +1,152 @@
+//! What a start takes from the journal: what agents delivered, and rows that the store has not committed.
+//!
+//! Whatever stands in the journal, a start comes to its end. A record that can't be read, or at which this program panics, is set aside and
+//! counted; its batch alone is lost to the store, and a person has the bytes. Only a *kind* of record that is not known stops the start: a
+//! newer program wrote it, and what it means for the records behind it is not known either.
+
+mod aside;
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use futures::FutureExt;
+use lapwing::{
+    batch,
+    limits::Limits,
+    v1::{Batch, batch::Payload},
+};
+use lapwing_delivery::journal::{BatchRecord, Record, RecordError};
+use lapwing_spool::Log;
+
+pub use self::aside::Aside;
+use crate::{
+    agents::Agents,
+    ingest::{about, nanos},
+    processor::{Processor, Share},
+};
+
+/// Bytes read from the journal at a time.
+const REPLAY_BYTES: usize = 16 << 20;
+
+/// Lets a journal that was lost, or is an older copy, go on at `next`: its indexes must not stand for what the store has already.
+///
+/// # Errors
+/// As the journal's.
+pub async fn catch_up(journal: &Log, next: u64) -> Result<()> {
+    if journal.stats().next < next {
+        tracing::error!(
+            "the journal ends before what the store has committed; what agents delivered last is not known"
+        );
+        journal.advance(next).await?;
+    }
+    Ok(())
+}
+
+/// What a start goes through, and where to.
+#[derive(Debug)]
+pub struct Recovery {
+    /// The journal.
+    pub journal: Log,
+    /// What agents delivered.
+    pub agents: Arc<Agents>,
+    /// Where rows go.
+    pub processor: Processor,
+    /// Where records go that can't be read.
+    pub aside: Aside,
+    /// How far ahead of its coming the time of a row may be.
+    pub time_ahead: Duration,
+}
+
+impl Recovery {
+    /// Rebuilds what agents delivered from all records, and rows from those that the store has not committed.
+    ///
+    /// # Errors
+    /// When the journal can't be read, or a newer program wrote it.
+    pub async fn replay(&self, first: u64, uncommitted: u64) -> Result<()> {
+        let mut next = first;
+        let mut rows = 0;
+        loop {
+            let records = self.journal.read(next, REPLAY_BYTES).await?;
+            let Some(last) = records.last() else { break };
+            let end = last.index + 1;
+            for record in records {
+                // A damaged record is gone; the order goes on behind it.
+                (next..record.index).for_each(|index| self.processor.nothing(index));
+                next = record.index + 1;
+                rows += self.take(record.index, &record.payload, uncommitted).await?;
+            }
+            next = end;
+        }
+        let end = self.journal.stats().next;
+        (next..end).for_each(|index| self.processor.nothing(index));
+        if rows > 0 {
+            tracing::info!("{rows} rows came back from the journal");
+        }
+        Ok(())
+    }
+
+    /// Applies one record, and gives the number of its rows.
+    async fn take(&self, index: u64, payload: &bytes::Bytes, uncommitted: u64) -> Result<usize> {
+        let record = match Record::decode(payload) {
+            Ok(record) => record,
+            Err(error @ RecordError::Kind(_)) => return Err(error.into()),
+            Err(error) => {
+                self.set_aside(index, payload, &error.to_string());
+                return Ok(0);
+            }
+        };
+        let applied = AssertUnwindSafe(self.agents.replay(index, &record)).catch_unwind().await;
+        if applied.is_err() {
+            self.set_aside(index, payload, "it can't be applied: a panic, see above");
+            return Ok(0);
+        }
+        let Record::Batch(record) = record else {
+            self.processor.nothing(index);
+            return Ok(0);
+        };
+        if index < uncommitted {
+            self.processor.nothing(index);
+            return Ok(0);
+        }
+        match AssertUnwindSafe(self.rows(index, *record)).catch_unwind().await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                self.set_aside(index, payload, &error);
+                Ok(0)
+            }
+            Err(_) => {
+                self.set_aside(index, payload, "its rows can't be read: a panic, see above");
+                Ok(0)
+            }
+        }
+    }
+
+    async fn rows(&self, index: u64, record: BatchRecord) -> Result<usize, String> {
+        let received = record.received_unix_nano;
+        let batch: Batch = record.batch.unwrap_or_default();
+        let Some(Payload::Packed(packed)) = &batch.payload else {
+            self.processor.nothing(index);
+            return Ok(0);
+        };
+        let limits = Limits::journaled();
+        let encoded = batch::open(packed, &limits).map_err(|error| error.to_string())?;
+        let resource = batch.resource.as_ref().map_or(0, |resource| resource.attributes.len());
+        let cost = encoded.cost().with_resource(packed.rows as usize, resource);
+        // What an earlier version took may be larger than what is taken today: it comes alone.
+        let bytes = cost.bytes.min(self.processor.largest());
+        let room = self.processor.reserve(&Share::default(), bytes).await;
+        let mut columns = encoded.decode(&limits).map_err(|error| error.to_string())?;
+        if received != 0 {
+            columns.bound_times(received, received.saturating_add(nanos(self.time_ahead)));
+        }
+        let rows = columns.rows();
+        self.processor.rows(index, columns, about(&batch, index), room);
+        Ok(rows)
+    }
+
+    /// The record's bytes are kept, and the order goes on behind it.
+    fn set_aside(&self, index: u64, payload: &[u8], reason: &str) {
+        self.aside.keep(index, payload, reason);
+        self.processor.nothing(index);
+    }
+}
