@@ -137,6 +137,7 @@ impl Pipeline {
     ) -> Self {
         let compressor = Compressor::new(options.codec, options.level);
         let sender = Sender::new(options.agent.clone(), options.epoch, options.resource.clone());
+        let open_rows = options.max_rows;
         Self {
             options,
             inputs,
@@ -146,7 +147,7 @@ impl Pipeline {
             dead_letters,
             counters,
             compressor,
-            open: Open::default(),
+            open: Open::new(open_rows),
             shipments: JoinSet::new(),
             question: JoinSet::new(),
             answered: Instant::now(),

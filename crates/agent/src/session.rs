@@ -167,18 +167,25 @@ async fn fault_of_task(task: &mut JoinSet<Result<(), Fault>>) -> Fault {
 
 fn options(config: &AgentConfig, epoch: u64, lease: &ResumeResponse) -> Options {
     let buffer = &config.buffer;
+    let resource = resource(config);
     Options {
         agent: config.id.clone(),
         epoch,
-        resource: resource(config),
         codec: buffer.codec,
         level: buffer.level,
         max_events: buffer.max_events,
-        max_rows: (buffer.max_events / 4).clamp(1, 1 << 16),
+        max_rows: (buffer.max_events / 4).clamp(1, most_rows(resource.attributes.len())),
+        resource,
         flush_interval: buffer.flush_interval,
         in_flight: lease.max_shipments_in_flight.clamp(1, 16) as usize,
         drain: DRAIN,
     }
+}
+
+/// Rows of a run, and at which a batch is full: so it has twice as many at most. A collector counts the resource's attributes for each row, and
+/// takes 65,536 rows with seven attributes.
+fn most_rows(attributes: usize) -> usize {
+    (200_000 / (attributes + 1)).min(1 << 15)
 }
 
 /// OpenTelemetry resource attributes of this host.

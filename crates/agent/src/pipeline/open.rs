@@ -16,17 +16,17 @@ use crate::input::{Input, LinePart, LineRun};
 
 /// Sources at which a batch is full, however little is in it: thousands of files may move at once.
 const MAX_SOURCES: usize = 512;
-/// Rows at which a batch is full, however short they are: half of what a collector takes.
-const MAX_ROWS: usize = 1 << 18;
 /// Marks a line that was cut at the limit.
 const TRUNCATED: &str = "lapwing.truncated";
 /// Marks a part of a line: first, next or last.
 const PART: &str = "lapwing.part";
 
 /// What has come and has not left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Open {
     logs: Logs,
+    /// Rows at which a batch is full, however short they are.
+    max_rows: usize,
     metrics: VecDeque<(Instant, Content)>,
 }
 
@@ -49,6 +49,11 @@ impl Content {
 }
 
 impl Open {
+    /// Nothing yet; a batch is full at so many rows.
+    pub(super) fn new(max_rows: usize) -> Self {
+        Self { logs: Logs::default(), max_rows, metrics: VecDeque::new() }
+    }
+
     pub(super) fn add(&mut self, input: Input) {
         match input {
             Input::Lines(run) => self.logs.add(run),
@@ -72,7 +77,7 @@ impl Open {
     /// A log batch is full, or a batch of another kind waits that can't grow.
     pub(super) fn is_full(&self) -> bool {
         self.logs.bytes >= TARGET_BYTES
-            || self.logs.rows >= MAX_ROWS
+            || self.logs.rows >= self.max_rows
             || self.logs.positions.len() >= MAX_SOURCES
             || !self.metrics.is_empty()
     }
