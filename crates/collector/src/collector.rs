@@ -15,7 +15,7 @@ use lapwing_service::{
     revoked::Revoked,
     serve,
     tls::{self, ServerSide},
-    watchdog::{Beat, Watchdog, ask, keep, once},
+    watchdog::{Watchdog, ask, keep, once},
 };
 use lapwing_spool::{Log, Options, WhenFull};
 use lapwing_store::{
