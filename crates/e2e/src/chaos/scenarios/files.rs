@@ -202,11 +202,9 @@ fn replace_files(stage: &mut Stage) -> Result<()> {
             // ... and as a program does it.
             _ => OpenOptions::new().append(true).open(&path)?.write_all(more.as_bytes())?,
         }
+        // Over a restart only hashes are left to compare by, and a few lines may come twice (docs/sources/files.md): the
+        // agent is left alone here.
         wait::until("the new lines are read", PATIENCE, || Ok((stage.visible()? >= next).then_some(())))?;
-        if round % 3 == 2 {
-            stage.kill(Agent)?;
-            stage.start(Agent)?;
-        }
     }
     stage.written(1, next);
     stage.prove("files written anew", rounds, 8);
