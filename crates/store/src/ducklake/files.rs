@@ -49,31 +49,41 @@ pub(super) struct DataFile {
 
 /// The rows of each UTC day, in their order.
 pub(super) fn by_day(batches: &[RecordBatch]) -> Result<BTreeMap<String, Vec<RecordBatch>>, StoreError> {
-    let mut days: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
-    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        let times = batch.column(0).as_primitive::<TimestampNanosecondType>();
-        let mut rows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-        for (row, time) in (0..).zip(times.values()) {
-            rows.entry(time.div_euclid(DAY_NANOS)).or_default().push(row);
-        }
-        if let Some((day, _)) = rows.first_key_value().filter(|_| rows.len() == 1) {
-            days.entry(*day).or_default().push(batch.clone());
-            continue;
-        }
-        for (day, rows) in rows {
-            days.entry(day).or_default().push(take_record_batch(batch, &UInt32Array::from(rows))?);
-        }
-    }
-    let mut sizes: Vec<(usize, i64)> =
-        days.iter().map(|(day, batches)| (batches.iter().map(RecordBatch::num_rows).sum(), *day)).collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    let own: Vec<i64> = sizes.iter().take(MAX_DAYS).map(|(_, day)| *day).collect();
+    let own = largest_days(batches);
     let mut folders: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
-    for (day, batches) in days {
-        let folder = if own.contains(&day) { format!("day={}", date(day)) } else { MIXED.to_owned() };
-        folders.entry(folder).or_default().extend(batches);
+    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
+        let mut rows: BTreeMap<Option<i64>, Vec<u32>> = BTreeMap::new();
+        for (row, day) in (0..).zip(days(batch)) {
+            rows.entry(Some(day).filter(|day| own.contains(day))).or_default().push(row);
+        }
+        let is_whole = rows.len() == 1;
+        for (day, rows) in rows {
+            let folder = day.map_or(MIXED.to_owned(), |day| format!("day={}", date(day)));
+            let part = match is_whole {
+                true => batch.clone(),
+                false => take_record_batch(batch, &UInt32Array::from(rows))?,
+            };
+            folders.entry(folder).or_default().push(part);
+        }
     }
     Ok(folders)
+}
+
+/// The days that have a file of their own. Rows are counted before any is moved: a batch for each of ten thousand days would
+/// take a hundred times the memory of the rows.
+fn largest_days(batches: &[RecordBatch]) -> Vec<i64> {
+    let mut sizes: BTreeMap<i64, usize> = BTreeMap::new();
+    for day in batches.iter().flat_map(days) {
+        *sizes.entry(day).or_default() += 1;
+    }
+    let mut sizes: Vec<(usize, i64)> = sizes.into_iter().map(|(day, rows)| (rows, day)).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes.into_iter().take(MAX_DAYS).map(|(_, day)| day).collect()
+}
+
+fn days(batch: &RecordBatch) -> impl Iterator<Item = i64> + '_ {
+    let times = batch.column(0).as_primitive::<TimestampNanosecondType>();
+    times.values().iter().map(|time| time.div_euclid(DAY_NANOS))
 }
 
 /// Writes one file and makes it durable.

@@ -77,7 +77,7 @@ fn repeat(field: &Field, who: Who, batches: &[Batch]) -> Result<String> {
     });
     let mut sum = Answers::default();
     answers.into_iter().flatten().for_each(|code| sum.add(code));
-    ensure!(sum.all() >= 6, "too few batches were sent: {}", sum.shown());
+    ensure!(sum.all() >= 1, "too few batches were sent: {}", sum.shown());
     Ok(sum.shown())
 }
 

@@ -31,7 +31,7 @@ pub(super) const ALL: &[Attack] = &[
             })
         },
     ),
-    Attack::new("positions", "an agent", "10,000 new positions a batch, again and again", positions).short(),
+    Attack::new("positions", "an agent", "10,000 new positions a batch, again and again", positions),
     Attack::new("causes", "an agent", "1,000 new causes of drops a batch, again and again", causes),
 ];
 
