@@ -6,8 +6,7 @@ use lapwing_spool::planted::{self as spool, Bug as Disk};
 use crate::{
     bugs::{self, Driver},
     oracle::Violation,
-    seeds::OPEN,
-    world::World,
+    world::{OPEN, World},
 };
 
 /// Seeds within which each bug must be found.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::world::World;
+use crate::world::{OPEN, World};
 
 /// Seeds that found something once.
 const REGRESSIONS: &str = include_str!("regressions.txt");
@@ -35,10 +35,6 @@ const MARKS: [&str; 25] = [
     "torn tail of the journal",
     "truncated in place",
 ];
-
-/// Seeds that find a hole which is not mended yet: points that come twice after a collector was set back to an older copy
-/// while the spool of an agent was hurt, too (docs/simulator.md). Five of the 750 seeds with such a collector.
-pub(crate) const OPEN: [u64; 5] = [1071, 1575, 1799, 2615, 2951];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -19,6 +19,10 @@ const STEPS: usize = 350;
 /// Rounds without faults in which everything must arrive.
 const ROUNDS: usize = 500;
 
+/// Seeds that find a hole which is not mended yet: points that come twice after a collector was set back to an older copy
+/// while the spool of an agent was hurt, too (docs/simulator.md). Five of the 750 seeds with such a collector.
+pub(crate) const OPEN: [u64; 5] = [1071, 1575, 1799, 2615, 2951];
+
 pub(crate) struct World {
     random: Random,
     pub(crate) trace: Trace,
