@@ -34,7 +34,7 @@ impl Default for Limits {
             max_rows: 1 << 17,
             max_plain_rows: 1 << 14,
             max_pairs: 500_000,
-            max_positions: 1 << 14,
+            max_positions: 1 << 12,
             max_attributes: 128,
             max_key_bytes: 256,
             max_value_bytes: 16 << 10,

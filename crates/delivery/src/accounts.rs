@@ -308,7 +308,7 @@ mod tests {
             };
             let rows = (rows > 0).then(|| SourceRows { source: "a.log".to_owned(), rows });
             let rows: Vec<SourceRows> = rows.into_iter().collect();
-            self.accounts.book(Booking::new(&batch, &rows, &self.held, 5));
+            self.accounts.book(Booking::new(&batch, &rows, |source| self.held.get(source).cloned(), 5));
             self.held.insert(position.source.clone(), position);
         }
 
@@ -352,7 +352,7 @@ mod tests {
             ..Batch::default()
         };
         let rows = [SourceRows { source: "a.log".to_owned(), rows: 5 }];
-        case.accounts.book(Booking::new(&batch, &rows, &case.held, 5));
+        case.accounts.book(Booking::new(&batch, &rows, |source| case.held.get(source).cloned(), 5));
         let account = case.account();
         assert_eq!((account.read, account.journaled, account.missing), (15, 15, 0));
     }
@@ -369,7 +369,7 @@ mod tests {
     fn sources_beyond_the_limit_share_an_account() {
         let mut accounts = Accounts::default();
         let rows = |n: usize| [SourceRows { source: format!("{n}"), rows: 1 }];
-        let booking = |n| Booking::new(&Batch::default(), &rows(n), &BTreeMap::new(), 0);
+        let booking = |n| Booking::new(&Batch::default(), &rows(n), |_| None, 0);
         (0..MAX_ACCOUNTS + 10).for_each(|n| accounts.book(booking(n)));
         assert_eq!(accounts.accounts.len(), MAX_ACCOUNTS + 1);
         let sum: u64 = accounts.accounts.values().map(|account| account.journaled).sum();

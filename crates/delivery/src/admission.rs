@@ -4,7 +4,7 @@
 //! lock. So what the collector holds of an agent is one number and one position per source, and both can be rebuilt by
 //! applying the journal's records in order.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use lapwing::{
@@ -18,6 +18,7 @@ use crate::{
     bounds::{MAX_POSITIONS, MAX_POSITIONS_BYTES},
     journal::{AgentRecord, KeyRecord, Move},
     planted::{self, Bug},
+    positions::Positions,
     sender::is_restored,
 };
 
@@ -54,9 +55,7 @@ pub struct Agent {
     epochs: VecDeque<u64>,
     durable: u64,
     digests: VecDeque<Bytes>,
-    positions: BTreeMap<String, SourcePosition>,
-    /// Of all of them, encoded.
-    positions_bytes: usize,
+    positions: Positions,
     keys: HashMap<String, u64>,
     key_order: VecDeque<String>,
     keys_bytes: usize,
@@ -187,7 +186,7 @@ impl Agent {
         received: u64,
     ) -> Result<Booking, (Kind, String)> {
         self.check_room(batch)?;
-        let booking = Booking::new(batch, rows, &self.positions, received);
+        let booking = Booking::new(batch, rows, |source| self.positions.get(source), received);
         match booking.check() {
             Ok(()) => Ok(booking),
             Err(text) => Err((Kind::InvalidArgument, text.to_owned())),
@@ -199,12 +198,12 @@ impl Agent {
         let mut count = 0;
         let mut bytes = 0;
         for position in batch.positions.iter().filter(|position| !position.closed) {
-            let before = self.positions.get(&position.source);
+            let before = self.positions.size(&position.source);
             count += usize::from(before.is_none());
-            bytes += position.encoded_len().saturating_sub(before.map_or(0, Message::encoded_len));
+            bytes += position.encoded_len().saturating_sub(before.unwrap_or(0));
         }
         let fits = self.positions.len() + count <= MAX_POSITIONS
-            && self.positions_bytes + bytes <= MAX_POSITIONS_BYTES;
+            && self.positions.bytes() + bytes <= MAX_POSITIONS_BYTES;
         if bytes == 0 || fits {
             return Ok(());
         }
@@ -218,7 +217,7 @@ impl Agent {
 
     /// A batch is durable, with so many rows of each source.
     pub fn apply(&mut self, batch: &Batch, rows: &[SourceRows], received: u64) {
-        let booking = Booking::new(batch, rows, &self.positions, received);
+        let booking = Booking::new(batch, rows, |source| self.positions.get(source), received);
         self.deliver(batch, booking);
     }
 
@@ -239,22 +238,12 @@ impl Agent {
                 self.digests.pop_front();
             }
             for position in &batch.positions {
-                self.moved(position.clone());
+                self.positions.moved(position);
             }
         }
         if !batch.idempotency_key.is_empty() {
             self.remember(batch.idempotency_key.clone(), received);
         }
-    }
-
-    fn moved(&mut self, position: SourcePosition) {
-        let before = if position.closed {
-            self.positions.remove(&position.source)
-        } else {
-            self.positions_bytes += position.encoded_len();
-            self.positions.insert(position.source.clone(), position)
-        };
-        self.positions_bytes -= before.map_or(0, |before| before.encoded_len());
     }
 
     fn remember(&mut self, key: String, received: u64) {
@@ -352,7 +341,7 @@ impl Agent {
 
     /// Positions of all sources.
     pub fn positions(&self) -> Vec<SourcePosition> {
-        self.positions.values().cloned().collect()
+        self.positions.iter().collect()
     }
 
     /// What became of the events of each source.
@@ -399,7 +388,7 @@ impl From<AgentRecord> for Agent {
             seen: record.last_seen_unix_nano,
             ..Self::default()
         };
-        record.positions.into_iter().for_each(|position| agent.moved(position));
+        record.positions.iter().for_each(|position| agent.positions.moved(position));
         record.keys.into_iter().for_each(|key| agent.remember(key.key, key.received_unix_nano));
         agent
     }

@@ -9,7 +9,7 @@ use lapwing::{
 use prost::Message;
 
 /// Most positions of a batch.
-pub const MAX_BATCH_POSITIONS: usize = 16_384;
+pub const MAX_BATCH_POSITIONS: usize = 4_096;
 /// Positions remembered of a sender ...
 pub(crate) const MAX_POSITIONS: usize = 50_000;
 /// ... and their bytes.

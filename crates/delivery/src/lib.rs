@@ -15,6 +15,7 @@ mod sender;
 mod admission;
 mod bounds;
 mod numbers;
+mod positions;
 mod retention;
 
 pub mod accounts;

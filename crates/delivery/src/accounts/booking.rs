@@ -1,6 +1,6 @@
 //! What a batch books, computed before the batch is journaled: nothing that a sender claims can make the journal and the books part.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use lapwing::v1::{Batch, Origin, SourcePosition, source_position::Position};
 
@@ -36,11 +36,11 @@ pub(super) struct Counts {
 }
 
 impl Booking {
-    /// Computes what `batch` books, with so many `rows` of each source. `before` are the positions that its own ones replace.
+    /// Computes what `batch` books, with so many `rows` of each source. `held` gives the position of a source that its own one replaces.
     pub fn new(
         batch: &Batch,
         rows: &[SourceRows],
-        before: &BTreeMap<String, SourcePosition>,
+        held: impl Fn(&str) -> Option<SourcePosition>,
         received: u64,
     ) -> Self {
         let mut booking = Self {
@@ -51,7 +51,7 @@ impl Booking {
             confirmed: batch.acknowledged_sequence,
             implausible: None,
         };
-        booking.take_positions(batch, before);
+        booking.take_positions(batch, held);
         if !batch.dropped_cause.is_empty() {
             booking.drop_all(&batch.dropped_cause);
         }
@@ -77,17 +77,18 @@ impl Booking {
         self.origin.epoch != 0
     }
 
-    fn take_positions(&mut self, batch: &Batch, held: &BTreeMap<String, SourcePosition>) {
+    fn take_positions(&mut self, batch: &Batch, held: impl Fn(&str) -> Option<SourcePosition>) {
         let rows: i128 = self.rows.iter().map(|rows| i128::from(rows.rows)).sum();
         let allowed = i128::from(MAX_JUMP) + rows;
         let none = SourcePosition::default();
-        let mut moved: BTreeMap<&str, Option<&SourcePosition>> = BTreeMap::new();
+        let mut moved: BTreeMap<&str, Option<Cow<'_, SourcePosition>>> = BTreeMap::new();
         for position in &batch.positions {
             let goes_on = !position.closed || planted::is(Bug::ClosedSourceBookedOn);
-            let now = Some(position).filter(|_| goes_on);
-            let before = moved.insert(&position.source, now).unwrap_or_else(|| held.get(&position.source));
+            let now = Some(Cow::Borrowed(position)).filter(|_| goes_on);
+            let before = moved.insert(&position.source, now);
+            let before = before.unwrap_or_else(|| held(&position.source).map(Cow::Owned));
 
-            let moves = Moves::new(before.unwrap_or(&none), position);
+            let moves = Moves::new(before.as_deref().unwrap_or(&none), position);
             if self.implausible.is_none() {
                 self.implausible = moves.implausible(&position.source, allowed);
             }
