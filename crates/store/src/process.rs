@@ -1,6 +1,6 @@
 //! Queries in a process of their own: whatever a query does, it does it there.
 //!
-//! The engine's plans are not bounded, it allocates outside of its pool and does not always yield (docs/adr/0008). So the
+//! The engine's plans are not bounded, it allocates outside of its pool and does not always yield (docs/adr/0009). So the
 //! collector starts itself again as a *query process*: with a hard limit of memory, behind everything else in priority,
 //! and with no right but to read the lake. It is killed when a query is over its time or nobody waits any more, and what it dies
 //! of is an error of that one query.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -29,7 +30,9 @@ pub(super) fn mount() -> Result<()> {
         .and_then(|()| run(Command::new("mount").args(["-o", "loop"]).args([&image, &path])));
     // Mounted it needs no name: nothing is left behind, whatever becomes of the run.
     fs::remove_file(&image)?;
-    mounted
+    mounted?;
+    // A collector takes no directory that others may write.
+    Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?)
 }
 
 /// Stops every write to it, and every fsync, until it is thawed.

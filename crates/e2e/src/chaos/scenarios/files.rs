@@ -37,7 +37,7 @@ pub(super) const ALL: &[Scenario] = &[
         write_in_place,
     )
     .short(),
-    Scenario::new("replaced", "files replaced by copies of themselves, and cut at head and end", replace_files).short(),
+    Scenario::new("replaced", "files replaced by copies of themselves, and cut at head and end", replace_files),
     Scenario::new(
         "partial-lines",
         "last lines without an end that go on later, over `kill -9` of the agent",
