@@ -45,7 +45,7 @@ fn mount_point() -> PathBuf {
 }
 
 /// Size of it: memory and lake need some, and filling it must not take long.
-const SIZE: &str = "size=160m";
+const SIZE: &str = "size=160m,mode=700";
 
 fn mount() -> Result<()> {
     let path = mount_point();
