@@ -2,7 +2,7 @@
 //!
 //! Whoever can make a program write a line can fill its disk with them, or hide one line among a million. So what is caused from
 //! outside is said once in [`PAUSE`] for each subject (an address, a file, a kind of error), and the next line says how many were left
-//! out. Subjects are bounded as well: beyond [`SUBJECTS`] of them in one pause all further ones share one line.
+//! out. Subjects are bounded as well: beyond `SUBJECTS` of them in one pause all further ones share one line.
 
 use std::{
     collections::HashMap,

@@ -3,9 +3,9 @@
 //! No peer can hold up the accept loop or another peer, and no error of one connection ends the server:
 //!
 //! - Every stage of a connection has a clock: the first bytes 5 s, a handshake 5 s more, the first request of somebody who is known 10 s.
-//! - Connections of peers that have not shown who they are have bounds by address and together ([`strangers`]); those of one name, too
-//!   ([`known`]).
-//! - Frames that carry nothing are read at a pace, and a peer that does not read is let go after 30 s ([`paced`]).
+//! - Connections of peers that have not shown who they are have bounds by address and together (`strangers`); those of one name, too
+//!   (`known`).
+//! - Frames that carry nothing are read at a pace, and a peer that does not read is let go after 30 s (`paced`).
 //! - What peers cause to be logged is one line for each address in ten seconds, with a count.
 //!
 //! The peer's [`Peer`] is in the extensions of each request. Whoever learns from a request who is at the other end says so by
