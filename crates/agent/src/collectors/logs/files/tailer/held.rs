@@ -42,6 +42,19 @@ impl FileHeld {
         }
     }
 
+    /// Its last position: nothing of it will be read again.
+    pub(super) fn into_closed(self) -> SourcePosition {
+        SourcePosition {
+            source: self.key,
+            display_name: names::display(&self.path),
+            closed: true,
+            position: Some(Position::File(self.position)),
+            events_read: self.events.read,
+            events_truncated: self.events.truncated,
+            events_dropped: self.events.dropped,
+        }
+    }
+
     /// To be searched for under another name.
     pub(super) fn wanted(&self) -> Wanted {
         Wanted { key: self.key.clone(), path: self.path.clone(), target: self.target() }

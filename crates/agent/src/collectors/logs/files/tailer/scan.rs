@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lapwing::v1::{SourcePosition, source_position::Position};
+use lapwing::v1::SourcePosition;
 
 use super::{TailLoop, held::FileHeld, late::open_for_writing, rest::TURNS, turn::Closed};
 use crate::{
@@ -131,15 +131,7 @@ impl TailLoop {
             "{}: is gone; what was written to it while nobody read it is lost, how much is not known",
             names::display(&held.path)
         );
-        self.turn.send(Input::Position(SourcePosition {
-            source: held.key,
-            display_name: names::display(&held.path),
-            closed: true,
-            position: Some(Position::File(held.position)),
-            events_read: held.events.read,
-            events_truncated: held.events.truncated,
-            events_dropped: held.events.dropped,
-        }))
+        self.turn.send(Input::Position(held.into_closed()))
     }
 
     /// Opens the file `key` at `path`; what the collector holds of it stays known until it is open.

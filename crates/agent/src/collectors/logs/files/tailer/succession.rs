@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, io, path::Path, sync::atomic::Ordering};
 
-use lapwing::v1::{SourcePosition, source_position::Position};
+use lapwing::v1::SourcePosition;
 
 use super::{
     TailLoop,
@@ -15,7 +15,6 @@ use crate::collectors::logs::files::{
     fingerprint::Fingerprint,
     identity::{About, Identity},
     keys::{Owner, fits},
-    names,
 };
 
 /// Steps in which an old file is read to its end before it is compared with the new one.
@@ -108,15 +107,7 @@ impl TailLoop {
         }
         self.report(file.path(), Change::Overwritten);
         let Some(held) = self.held.remove(key) else { return Ok(None) };
-        Ok(Some(SourcePosition {
-            source: held.key,
-            display_name: names::display(&held.path),
-            closed: true,
-            position: Some(Position::File(held.position)),
-            events_read: held.events.read,
-            events_truncated: held.events.truncated,
-            events_dropped: held.events.dropped,
-        }))
+        Ok(Some(held.into_closed()))
     }
 }
 
