@@ -280,7 +280,7 @@ mod tests {
 
     fn batch() -> Batch {
         Batch {
-            origin: Some(Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 3 }),
+            origin: Some(Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 3, ..Origin::default() }),
             digest: "0123456789abcdef".into(),
             resource: Some(Resource { attributes: [("k".to_owned(), "v".to_owned())].into() }),
             ..Batch::default()

@@ -218,7 +218,7 @@ mod tests {
     }
 
     fn letter(sequence: u64, events_read: u64) -> Batch {
-        let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence };
+        let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence, ..Origin::default() };
         Batch { origin: Some(origin), positions: vec![position(events_read)], ..Batch::default() }
     }
 

@@ -57,6 +57,8 @@ pub struct Options {
     pub agent: String,
     /// Epoch of the batches.
     pub epoch: u64,
+    /// Number of the lease.
+    pub lease: u64,
     /// Resource attributes of all that is sent.
     pub resource: Resource,
     /// How batches are compressed.
@@ -136,7 +138,8 @@ impl Pipeline {
         counters: Arc<Counters>,
     ) -> Self {
         let compressor = Compressor::new(options.codec, options.level);
-        let sender = Sender::new(options.agent.clone(), options.epoch, options.resource.clone());
+        let sender =
+            Sender::new(options.agent.clone(), options.epoch, options.lease, options.resource.clone());
         let open_rows = options.max_rows;
         Self {
             options,

@@ -171,6 +171,7 @@ fn options(config: &AgentConfig, epoch: u64, lease: &ResumeResponse) -> Options 
     Options {
         agent: config.id.clone(),
         epoch,
+        lease: lease.lease,
         codec: buffer.codec,
         level: buffer.level,
         max_events: buffer.max_events,

@@ -280,9 +280,9 @@ mod tests {
     #[tokio::test]
     async fn a_snapshot_holds_all_of_the_state() {
         let mut state = Agent::default();
-        state.lease(7);
-        state.lease(8);
-        let origin = Origin { agent_id: "a".to_owned(), epoch: 8, sequence: 1 };
+        state.lease(7, 0);
+        state.lease(8, 0);
+        let origin = Origin { agent_id: "a".to_owned(), epoch: 8, sequence: 1, ..Origin::default() };
         state.apply(&Batch { origin: Some(origin), digest: "x".into(), ..Batch::default() }, &[], 0);
         state.apply(&Batch { idempotency_key: "k".to_owned(), ..Batch::default() }, &[], 5);
         let agents = Agents::default();
@@ -310,7 +310,7 @@ mod tests {
     async fn deliver(agents: &Agents, sender: &str, now: u64) {
         let entry = agents.entry(sender).unwrap();
         let mut state = entry.state.lock().await;
-        state.lease(7);
+        state.lease(7, 0);
         state.seen(now);
         entry.moved();
     }

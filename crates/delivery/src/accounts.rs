@@ -300,7 +300,12 @@ mod tests {
         fn book(&mut self, position: SourcePosition, rows: u64, cause: &str, acknowledged_sequence: u64) {
             self.sequence += 1;
             let batch = Batch {
-                origin: Some(Origin { agent_id: "a".to_owned(), epoch: 7, sequence: self.sequence }),
+                origin: Some(Origin {
+                    agent_id: "a".to_owned(),
+                    epoch: 7,
+                    sequence: self.sequence,
+                    ..Origin::default()
+                }),
                 positions: vec![position.clone()],
                 dropped_cause: cause.to_owned(),
                 acknowledged_sequence,
@@ -347,7 +352,7 @@ mod tests {
         let mut case = Case::new();
         case.book(position(10, 0), 10, "", 0);
         let batch = Batch {
-            origin: Some(Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 2 }),
+            origin: Some(Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 2, ..Origin::default() }),
             positions: vec![SourcePosition { closed: true, ..position(12, 0) }, position(3, 0)],
             ..Batch::default()
         };

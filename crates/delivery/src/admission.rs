@@ -66,6 +66,8 @@ pub struct Agent {
     accounts: Accounts,
     has_delivered: bool,
     previous: Run,
+    /// Number of the live lease; 0 when it has none.
+    lease: u64,
 }
 
 /// A run of an agent, and up to which of its batches is durable.
@@ -97,13 +99,12 @@ pub fn check_held(acknowledged: u64, durable: u64) -> Result<(), (Kind, String)>
 impl Agent {
     /// What is to be done with a numbered batch.
     pub fn admit(&self, origin: &Origin, digest: &Bytes) -> Admission {
-        if self.epochs.back() != Some(&origin.epoch) {
-            if planted::is(Bug::LeaseDoesNotFence) && self.epochs.contains(&origin.epoch) {
-                return Admission::Append;
-            }
-            if let Err((kind, text)) = self.check_epoch(origin) {
-                return Admission::Refused(kind, text);
-            }
+        let over = self.epochs.back() != Some(&origin.epoch) && self.epochs.contains(&origin.epoch);
+        if over && planted::is(Bug::LeaseDoesNotFence) {
+            return Admission::Append;
+        }
+        if let Err((kind, text)) = self.check_lease(origin) {
+            return Admission::Refused(kind, text);
         }
         if origin.sequence > self.durable + 1 && !planted::is(Bug::WatermarkJumpsGap) {
             return Admission::Early;
@@ -124,19 +125,31 @@ impl Agent {
         }
     }
 
-    /// Checks that a run has the lease.
+    /// Checks that a run has the lease, and reads under it.
     ///
     /// # Errors
-    /// The refusal: another run took over, or the run never had it.
-    pub fn check_epoch(&self, origin: &Origin) -> Result<(), (Kind, String)> {
+    /// The refusal: another run took over, the run never had it, or it reads from what a collector told that was then restored from an
+    /// older copy.
+    pub fn check_lease(&self, origin: &Origin) -> Result<(), (Kind, String)> {
         if self.epochs.back() == Some(&origin.epoch) {
-            return Ok(());
+            return self.check_number(origin.lease);
         }
         if self.epochs.contains(&origin.epoch) {
             return Err((Kind::Fenced, format!("another run of agent {:?} took over", origin.agent_id)));
         }
         let text = format!("this run of agent {:?} has no lease; call Resume first", origin.agent_id);
         Err((Kind::ResumeFirst, text))
+    }
+
+    /// A restored collector that does not know of a lease gives it again, when `Resume` comes late or once more, and with other positions
+    /// than those from which the run reads.
+    fn check_number(&self, lease: u64) -> Result<(), (Kind, String)> {
+        if lease == 0 || self.lease == 0 || lease == self.lease || planted::is(Bug::LeaseGivenAgain) {
+            return Ok(());
+        }
+        let text = "the collector does not know of the lease under which this was read: it was restored from an older copy, and what \
+                    it lost is to be read again";
+        Err((Kind::ResumeFirst, text.to_owned()))
     }
 
     /// Whether a batch with this idempotency key became durable within the last day.
@@ -157,11 +170,18 @@ impl Agent {
         Ok(())
     }
 
-    /// A lease is durable.
-    pub fn lease(&mut self, epoch: u64) {
+    /// The number of the lease that a run has; `None` when it has none, or one without a number.
+    pub fn lease_number(&self, epoch: u64) -> Option<u64> {
+        Some(self.lease).filter(|number| *number != 0 && self.epoch() == Some(epoch))
+    }
+
+    /// A lease is durable, with its number, or 0 when nothing tells it.
+    pub fn lease(&mut self, epoch: u64, number: u64) {
         if self.epochs.back() == Some(&epoch) {
+            self.lease = if number == 0 { self.lease } else { number };
             return;
         }
+        self.lease = number;
         self.previous = Run { epoch: self.epoch().unwrap_or_default(), durable: self.durable };
         self.epochs.retain(|known| *known != epoch);
         self.epochs.push_back(epoch);
@@ -227,7 +247,7 @@ impl Agent {
         let received = booking.received();
         self.seen(received);
         if origin.epoch != 0 {
-            self.lease(origin.epoch);
+            self.lease(origin.epoch, origin.lease);
         }
         self.accounts.book(booking);
         if origin.epoch != 0 {
@@ -277,7 +297,7 @@ impl Agent {
             }
             Move::Lease(lease) => {
                 self.seen(lease.received_unix_nano);
-                self.lease(lease.epoch);
+                self.lease(lease.epoch, lease.number);
             }
             Move::Whole(part) => self.take_part(part.clone()),
             Move::Forget => *self = Self::default(),
@@ -366,6 +386,7 @@ impl Agent {
             has_delivered: self.has_delivered,
             previous_epoch: self.previous.epoch,
             previous_durable: self.previous.durable,
+            lease: self.lease,
             last_seen_unix_nano: self.seen,
             has_more: false,
             continues: false,
@@ -383,6 +404,7 @@ impl From<AgentRecord> for Agent {
             previous: Run { epoch: record.previous_epoch, durable: record.previous_durable },
             epochs: record.epochs.into(),
             durable: record.durable,
+            lease: record.lease,
             digests: record.digests.iter().map(own).collect(),
             accounts: record.accounts.unwrap_or_default().into(),
             seen: record.last_seen_unix_nano,
@@ -420,7 +442,7 @@ mod tests {
     use super::*;
 
     fn origin(epoch: u64, sequence: u64) -> Origin {
-        Origin { agent_id: "a".to_owned(), epoch, sequence }
+        Origin { agent_id: "a".to_owned(), epoch, sequence, ..Origin::default() }
     }
 
     fn batch(epoch: u64, sequence: u64, digest: &'static str) -> Batch {
@@ -438,7 +460,7 @@ mod tests {
     fn a_digest_that_is_remembered_does_not_keep_the_message_it_came_in() {
         let message = Bytes::from(vec![7; 1 << 20]);
         let mut agent = Agent::default();
-        agent.lease(7);
+        agent.lease(7, 0);
         let digest = message.slice(..16);
         agent.apply(&Batch { digest, ..batch(7, 1, "") }, &[], 0);
         assert_eq!(agent.admit(&origin(7, 1), &message.slice(..16)), Admission::Duplicate);
@@ -446,9 +468,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_under_a_lease_that_a_restored_collector_does_not_know_is_sent_back() {
+        let read_under = |lease| Origin { lease, ..origin(7, 1) };
+        let mut agent = Agent::default();
+        // The run was leased under 3. A collector that does not know of it gives it a lease again when `Resume` comes twice.
+        agent.lease(7, 4);
+        assert_eq!(refused(&agent.admit(&read_under(3), &"x".into())), Some(Kind::ResumeFirst));
+        assert_eq!(agent.check_lease(&read_under(3)).map_err(|(kind, _)| kind), Err(Kind::ResumeFirst));
+        assert_eq!(agent.admit(&read_under(4), &"x".into()), Admission::Append);
+        assert_eq!(agent.admit(&read_under(0), &"x".into()), Admission::Append, "older agents do not tell");
+        assert_eq!((agent.lease_number(7), agent.lease_number(6)), (Some(4), None));
+        // It is remembered over snapshots, and when the same run asks again.
+        let mut again = Agent::from(agent.record("a"));
+        assert_eq!(again, agent);
+        again.lease(7, 4);
+        assert_eq!(again, agent);
+        again.lease(8, 0);
+        assert_eq!(again.lease_number(8), None, "the lease of an older collector has none");
+    }
+
+    #[test]
     fn batches_are_taken_in_sequence_and_once() {
         let mut agent = Agent::default();
-        agent.lease(7);
+        agent.lease(7, 0);
         assert_eq!(agent.admit(&origin(7, 1), &"x".into()), Admission::Append);
         assert_eq!(agent.admit(&origin(7, 2), &"y".into()), Admission::Early);
         agent.apply(&batch(7, 1, "x"), &[], 0);
@@ -461,12 +503,12 @@ mod tests {
     fn a_run_without_a_lease_is_told_to_resume_and_an_earlier_run_is_fenced() {
         let mut agent = Agent::default();
         assert_eq!(refused(&agent.admit(&origin(7, 1), &"x".into())), Some(Kind::ResumeFirst));
-        agent.lease(7);
-        agent.lease(8);
+        agent.lease(7, 0);
+        agent.lease(8, 0);
         assert_eq!(refused(&agent.admit(&origin(7, 1), &"x".into())), Some(Kind::Fenced));
         assert_eq!(agent.admit(&origin(8, 1), &"x".into()), Admission::Append);
         for epoch in 100..120 {
-            agent.lease(epoch);
+            agent.lease(epoch, 0);
         }
         assert_eq!(refused(&agent.admit(&origin(7, 1), &"x".into())), Some(Kind::ResumeFirst));
     }
@@ -475,10 +517,10 @@ mod tests {
     fn a_run_that_was_taken_over_from_gets_no_lease_again() {
         let mut agent = Agent::default();
         assert_eq!(agent.may_lease(7), Ok(()));
-        agent.lease(7);
+        agent.lease(7, 0);
         agent.apply(&batch(7, 1, "x"), &[], 0);
         assert_eq!(agent.may_lease(7), Ok(()), "its own lease is asked for again when the answer was lost");
-        agent.lease(8);
+        agent.lease(8, 0);
         assert_eq!(agent.may_lease(7).map_err(|(kind, _)| kind), Err(Kind::Fenced));
         assert_eq!(agent.may_lease(9), Ok(()));
     }
@@ -486,10 +528,10 @@ mod tests {
     #[test]
     fn an_agent_is_known_by_what_it_delivered_and_not_by_its_lease() {
         let mut agent = Agent::default();
-        agent.lease(7);
+        agent.lease(7, 0);
         assert!(!agent.has_delivered(), "the answer to its lease may have been lost");
         agent.apply(&batch(7, 1, "x"), &[], 0);
-        agent.lease(8);
+        agent.lease(8, 0);
         assert!(agent.has_delivered());
         assert_eq!(agent.previous(), Run { epoch: 7, durable: 1 });
         let snapshot = agent.record("a");
@@ -509,7 +551,7 @@ mod tests {
     #[test]
     fn an_old_duplicate_is_known_by_its_number_alone() {
         let mut agent = Agent::default();
-        agent.lease(7);
+        agent.lease(7, 0);
         (1..=200).for_each(|sequence| agent.apply(&batch(7, sequence, "x"), &[], 0));
         assert_eq!(agent.admit(&origin(7, 3), &"whatever".into()), Admission::Duplicate);
         assert_eq!(refused(&agent.admit(&origin(7, 137), &"other".into())), Some(Kind::Conflict));
@@ -525,7 +567,7 @@ mod tests {
             ..SourcePosition::default()
         };
         let with = |sequence, position| Batch { positions: vec![position], ..batch(7, sequence, "x") };
-        agent.lease(7);
+        agent.lease(7, 0);
         agent.apply(&with(1, position(10, false)), &[], 0);
         agent.apply(&with(2, position(20, false)), &[], 0);
         assert_eq!(agent.positions(), [position(20, false)]);

@@ -62,6 +62,9 @@ pub struct LeaseRecord {
     /// When it was given, nanoseconds since the Unix epoch.
     #[prost(fixed64, tag = "3")]
     pub received_unix_nano: u64,
+    /// Its random number; 0 in records of before it had one.
+    #[prost(fixed64, tag = "4")]
+    pub number: u64,
 }
 
 /// Senders that are gone.
@@ -113,6 +116,9 @@ pub struct AgentRecord {
     /// Highest durable sequence of that epoch.
     #[prost(uint64, tag = "22")]
     pub previous_durable: u64,
+    /// Number of the live lease; 0 when it has none.
+    #[prost(fixed64, tag = "23")]
+    pub lease: u64,
     /// When it last delivered something or took a lease, nanoseconds since the Unix epoch.
     #[prost(fixed64, tag = "8")]
     pub last_seen_unix_nano: u64,

@@ -11,6 +11,8 @@ pub enum Bug {
     LeaseDoesNotFence,
     /// A run that was taken over from gets the lease again.
     LeaseComesBack,
+    /// What was read under a lease that a restored collector does not know counts as read under the one that it gave again.
+    LeaseGivenAgain,
     /// A snapshot leaves positions out.
     SnapshotWithoutPositions,
     /// A replayed record moves the positions and not the number.

@@ -121,7 +121,7 @@ mod tests {
 
     fn large() -> Agent {
         let mut agent = Agent::default();
-        agent.lease(7);
+        agent.lease(7, 0);
         for sequence in 1..=4 {
             let position = |n: usize| SourcePosition {
                 source: format!("file:{sequence}:{n}"),
@@ -129,7 +129,7 @@ mod tests {
                 events_read: 1,
                 ..SourcePosition::default()
             };
-            let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence };
+            let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence, ..Origin::default() };
             let positions = (0..2_000).map(position).collect();
             let batch = Batch { origin: Some(origin), positions, ..Batch::default() };
             agent.apply(&batch, &[], 9);
@@ -165,7 +165,7 @@ mod tests {
         let before = agent.positions();
         replay(&mut agent, &snapshot[0]);
         assert_eq!(agent.positions(), before);
-        let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 5 };
+        let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 5, ..Origin::default() };
         agent.apply(&Batch { origin: Some(origin), ..Batch::default() }, &[], 9);
         // The next one stands for itself.
         records(&agent).iter().for_each(|record| replay(&mut agent, record));
@@ -176,7 +176,7 @@ mod tests {
     fn who_is_away_for_long_is_forgotten_and_clients_sooner_than_agents() {
         const DAY: u64 = 86_400_000_000_000;
         let mut agent = Agent::default();
-        agent.lease(7);
+        agent.lease(7, 0);
         agent.seen(DAY);
         let mut client = Agent::default();
         client.seen(DAY);

@@ -17,6 +17,7 @@ use crate::{
 pub struct Sender {
     agent: String,
     epoch: u64,
+    lease: u64,
     resource: Resource,
     sequence: u64,
     /// Log events under way.
@@ -39,15 +40,15 @@ pub enum Outcome {
 }
 
 impl Sender {
-    /// Under a new lease.
-    pub fn new(agent: String, epoch: u64, resource: Resource) -> Self {
-        Self { agent, epoch, resource, sequence: 0, held: 0, acknowledged: 0 }
+    /// Under a new lease, of this number.
+    pub fn new(agent: String, epoch: u64, lease: u64, resource: Resource) -> Self {
+        Self { agent, epoch, lease, resource, sequence: 0, held: 0, acknowledged: 0 }
     }
 
     /// Makes a batch, immutable from now on.
     pub fn number(&mut self, packed: Option<Packed>, positions: Vec<SourcePosition>) -> Batch {
         self.sequence += 1;
-        let origin = Origin { agent_id: self.agent.clone(), epoch: self.epoch, sequence: self.sequence };
+        let origin = self.origin(self.sequence);
         let batch = Batch {
             origin: Some(origin),
             digest: packed.as_ref().map(batch::digest).unwrap_or_default(),
@@ -69,7 +70,11 @@ impl Sender {
 
     /// The number up to which all batches are known to be durable.
     pub fn known(&self) -> Origin {
-        Origin { agent_id: self.agent.clone(), epoch: self.epoch, sequence: self.acknowledged }
+        self.origin(self.acknowledged)
+    }
+
+    fn origin(&self, sequence: u64) -> Origin {
+        Origin { agent_id: self.agent.clone(), epoch: self.epoch, sequence, lease: self.lease }
     }
 
     /// A batch is durable, and so is everything up to `durable`. Gives the record of the spool that is wanted next, when it moved.
@@ -143,7 +148,7 @@ mod tests {
 
     #[test]
     fn numbers_have_no_gap_and_what_is_acknowledged_is_let_go_of() {
-        let mut sender = Sender::new("a".to_owned(), 7, Resource::default());
+        let mut sender = Sender::new("a".to_owned(), 7, 9, Resource::default());
         let (one, two) = (logs(&mut sender), logs(&mut sender));
         assert_eq!(two.origin.map(|origin| (origin.epoch, origin.sequence)), Some((7, 2)));
         assert_eq!(sender.held(), 6);
@@ -153,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_refused_for_good_is_replaced_under_its_number() {
-        let mut sender = Sender::new("a".to_owned(), 7, Resource::default());
+        let mut sender = Sender::new("a".to_owned(), 7, 9, Resource::default());
         let batch = logs(&mut sender);
         assert_eq!(Sender::refused(&batch, Kind::TooLarge), Outcome::SetAside);
         let empty = sender.replace(&batch);

@@ -62,7 +62,7 @@ proptest! {
     #[test]
     fn no_count_makes_the_books_panic_or_close_wrongly(batches in prop::collection::vec(batch(), 1..8)) {
         let mut agent = Agent::default();
-        let origin = |sequence| Origin { agent_id: "a".to_owned(), epoch: 7, sequence };
+        let origin = |sequence| Origin { agent_id: "a".to_owned(), epoch: 7, sequence, ..Origin::default() };
         for (sequence, (batch, rows)) in (1..).zip(batches) {
             let batch = Batch { origin: Some(origin(sequence)), ..batch };
             // The door may refuse it; what an earlier version journaled is replayed nevertheless.
@@ -84,7 +84,7 @@ fn claims(events_read: u64, events_truncated: u64) -> Batch {
         events_truncated,
         ..SourcePosition::default()
     };
-    let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 1 };
+    let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 1, ..Origin::default() };
     Batch { origin: Some(origin), positions: vec![position], ..Batch::default() }
 }
 
@@ -107,7 +107,7 @@ fn a_sender_leaves_so_many_positions_behind_and_no_more() {
             display_name: "x".repeat(bytes),
             ..SourcePosition::default()
         };
-        let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence };
+        let origin = Origin { agent_id: "a".to_owned(), epoch: 7, sequence, ..Origin::default() };
         Batch { origin: Some(origin), positions: (0..2_000).map(position).collect(), ..Batch::default() }
     };
     // 20,000 files with long names, and some hundred bytes of what they hold, are an honest agent's.

@@ -40,7 +40,7 @@ struct FarCollector {
 impl FarCollector {
     fn new() -> Self {
         let collector = Self::default();
-        collector.agent.lock().unwrap().lease(EPOCH);
+        collector.agent.lock().unwrap().lease(EPOCH, 0);
         collector
     }
 
@@ -120,6 +120,7 @@ fn options(in_flight: usize) -> Options {
     Options {
         agent: "a".to_owned(),
         epoch: EPOCH,
+        lease: 0,
         resource: Resource::default(),
         codec: Codec::None,
         level: None,

@@ -234,7 +234,7 @@ pub(super) mod tests {
         let name = format!("00000000000000ab-{sequence:010}");
         let packed = Packed { rows: 2, signal: 1, data: Bytes::from_static(b"x"), ..Packed::default() };
         let batch = Batch {
-            origin: Some(Origin { agent_id: "a".to_owned(), epoch: 0xab, sequence }),
+            origin: Some(Origin { agent_id: "a".to_owned(), epoch: 0xab, sequence, ..Origin::default() }),
             payload: Some(Payload::Packed(packed)),
             ..Batch::default()
         };

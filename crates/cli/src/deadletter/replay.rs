@@ -144,7 +144,7 @@ async fn send(connection: &mut Connection, letter: &Letter) -> Result<IngestResp
 
 /// The rows of a letter as a batch that keeps no numbers and moves no positions: the agent has gone past them.
 fn without_number(letter: &Letter) -> Batch {
-    let origin = Origin { agent_id: letter.agent().to_owned(), epoch: 0, sequence: 0 };
+    let origin = Origin { agent_id: letter.agent().to_owned(), epoch: 0, sequence: 0, ..Origin::default() };
     Batch {
         origin: Some(origin),
         resource: letter.batch.resource.clone(),

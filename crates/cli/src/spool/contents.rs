@@ -161,7 +161,7 @@ pub(super) mod tests {
         let rows = Rows { logs: vec![LogRecord { content, ..LogRecord::default() }], ..Rows::default() };
         let columns = Columns::from_rows(&rows, 5, &Limits::default()).unwrap();
         let packed = batch::pack(&columns, &mut Compressor::new(Codec::Lz4, None)).unwrap();
-        let origin = Origin { agent_id: "web-1".to_owned(), epoch: 0xab, sequence: 3 };
+        let origin = Origin { agent_id: "web-1".to_owned(), epoch: 0xab, sequence: 3, ..Origin::default() };
         let batch =
             Batch { origin: Some(origin), payload: Some(Payload::Packed(packed)), ..Batch::default() };
         let record = BatchRecord { batch: Some(batch), sender: "web-1".to_owned(), ..BatchRecord::default() };

@@ -153,11 +153,12 @@ impl Door {
     ) -> Result<ResumeResponse, Status> {
         state.may_lease(epoch).map_err(|(kind, text)| kind.status(text))?;
         let received_unix_nano = now();
-        let lease = LeaseRecord { agent_id: agent_id.clone(), epoch, received_unix_nano };
+        let number = state.lease_number(epoch).map_or_else(draw, Ok)?;
+        let lease = LeaseRecord { agent_id: agent_id.clone(), epoch, received_unix_nano, number };
         let index = self.append(Record::Lease(lease).encode()).await?;
         self.options.processor.nothing(index);
         state.seen(received_unix_nano);
-        state.lease(epoch);
+        state.lease(epoch, number);
         entry.moved();
         entry.see();
         let previous = state.previous();
@@ -173,6 +174,7 @@ impl Door {
             known_agent: state.has_delivered(),
             previous_epoch: previous.epoch,
             previous_durable_sequence: previous.durable,
+            lease: number,
         })
     }
 
@@ -188,7 +190,7 @@ impl Door {
         entry.see();
         entry.check_held(&origin, origin.sequence).map_err(|(kind, text)| kind.status(text))?;
         let state = entry.state.lock().await;
-        state.check_epoch(&origin).map_err(|(kind, text)| kind.status(text))?;
+        state.check_lease(&origin).map_err(|(kind, text)| kind.status(text))?;
         Ok(state.durable())
     }
 
@@ -412,6 +414,15 @@ impl Door {
             }
         }
     }
+}
+
+/// The number of a new lease.
+fn draw() -> Result<u64, Status> {
+    let drawn = getrandom::u64().map_err(|error| {
+        tracing::error!("a lease could not be given: random numbers: {error}");
+        Kind::Unavailable.status("the collector has no random numbers at the moment")
+    });
+    drawn.map(|number| number.max(1))
 }
 
 /// How many shipments an agent may have under way when so many agents send.

@@ -180,10 +180,12 @@ impl Collector {
                     net.send(Message::ToAgent(address, Answer::Refused { number: Default::default(), kind }));
                     return Ok(());
                 }
+                let number = agent.lease_number(address.epoch).unwrap_or_else(|| net.draw_lease());
                 let lease = LeaseRecord {
                     agent_id: host.to_owned(),
                     epoch: address.epoch,
                     received_unix_nano: self.now,
+                    number,
                 };
                 self.write(address, host.to_owned(), Record::Lease(lease), trace)
             }
@@ -320,7 +322,8 @@ impl Collector {
                 }
                 _ => {
                     trace.say(format!("lease {:x} of {}", pending.address.epoch, pending.sender));
-                    Answer::Lease(agent.positions())
+                    let number = agent.lease_number(pending.address.epoch).unwrap_or_default();
+                    Answer::Lease { number, positions: agent.positions() }
                 }
             };
             net.send(Message::ToAgent(pending.address, answer));

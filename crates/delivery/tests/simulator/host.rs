@@ -182,7 +182,7 @@ impl Host {
             process.fenced = true;
             return Ok(());
         }
-        if let Answer::Lease(positions) = &answer {
+        if let Answer::Lease { number, positions } = &answer {
             if process.resuming == Some(epoch) {
                 process.resuming = None;
                 let held = Held::new(positions);
@@ -193,7 +193,7 @@ impl Host {
                     self.process = None;
                     return Ok(());
                 }
-                let mut session = Session::new(self.id.clone(), epoch, held, positions.clone());
+                let mut session = Session::new(self.id.clone(), epoch, *number, held, positions.clone());
                 if bugs::is(Driver::LocalPositionsBelieved) {
                     session.believe(self.last_session.take());
                 }

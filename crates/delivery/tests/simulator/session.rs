@@ -51,10 +51,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(agent: String, epoch: u64, held: Held, leased: Vec<SourcePosition>) -> Self {
+    pub(crate) fn new(
+        agent: String,
+        epoch: u64,
+        lease: u64,
+        held: Held,
+        leased: Vec<SourcePosition>,
+    ) -> Self {
         Self {
             epoch,
-            sender: Sender::new(agent.clone(), epoch, Resource::default()),
+            sender: Sender::new(agent.clone(), epoch, lease, Resource::default()),
             agent,
             leased,
             held,
@@ -69,7 +75,7 @@ impl Session {
     }
 
     pub(crate) fn positions_only(&self) -> Self {
-        let fresh = Self::new(self.agent.clone(), self.epoch, self.held.clone(), Vec::new());
+        let fresh = Self::new(self.agent.clone(), self.epoch, 0, self.held.clone(), Vec::new());
         Self { tailed: self.tailed.clone(), ..fresh }
     }
 
@@ -199,7 +205,7 @@ impl Session {
                     End::Renew
                 }));
             }
-            Answer::Lease(_) => return Ok(None),
+            Answer::Lease { .. } => return Ok(None),
         };
         let Some(place) = self.flights.iter().position(|batch| wire::number(batch) == of) else {
             return Ok(None);

@@ -25,7 +25,10 @@ pub(crate) enum Request {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    Lease(Vec<SourcePosition>),
+    Lease {
+        number: u64,
+        positions: Vec<SourcePosition>,
+    },
     /// For the batch of this number and digest: an answer belongs to what was sent.
     Durable {
         number: Number,
@@ -54,9 +57,17 @@ pub(crate) struct Network {
     /// What is sent this way is lost.
     pub(crate) cut_to_collector: bool,
     pub(crate) cut_to_agent: bool,
+    /// Leases that were given by all collectors, restored ones, too: what they draw is never the same.
+    leases: u64,
 }
 
 impl Network {
+    /// The number of a new lease.
+    pub(crate) fn draw_lease(&mut self) -> u64 {
+        self.leases += 1;
+        self.leases
+    }
+
     pub(crate) fn send(&mut self, message: Message) {
         let cut = match message {
             Message::ToCollector(..) => self.cut_to_collector,

@@ -138,7 +138,12 @@ impl GoodAgent {
         let digest = packed.as_ref().map(batch::digest).unwrap_or_default();
         let position = FilePosition { offset: self.bytes, inode: 1, ..FilePosition::default() };
         Batch {
-            origin: Some(Origin { agent_id: "good".to_owned(), epoch: self.epoch, sequence: self.sequence }),
+            origin: Some(Origin {
+                agent_id: "good".to_owned(),
+                epoch: self.epoch,
+                sequence: self.sequence,
+                ..Origin::default()
+            }),
             digest,
             positions: vec![SourcePosition {
                 source: "file:1".to_owned(),

@@ -153,7 +153,7 @@ async fn numbered(
     if let Err(status) = client.resume(request).await {
         return status.code();
     }
-    let origin = Origin { agent_id: "evil".to_owned(), epoch, sequence };
+    let origin = Origin { agent_id: "evil".to_owned(), epoch, sequence, ..Origin::default() };
     send(client, Batch { origin: Some(origin), positions, ..Batch::default() }).await
 }
 

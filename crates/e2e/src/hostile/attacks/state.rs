@@ -98,7 +98,7 @@ async fn step(
     sequence: u64,
     positions: Vec<SourcePosition>,
 ) -> tonic::Code {
-    let origin = Origin { agent_id: "evil".to_owned(), epoch: 5, sequence };
+    let origin = Origin { agent_id: "evil".to_owned(), epoch: 5, sequence, ..Origin::default() };
     let batch = Batch { origin: Some(origin), positions, ..Batch::default() };
     send(client, batch).await
 }
