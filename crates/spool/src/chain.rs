@@ -226,6 +226,15 @@ impl Chain {
         Ok((dropped, self.segments.front().map_or(first, |segment| segment.first)))
     }
 
+    /// Makes durable that segments were removed.
+    pub(crate) fn sync_removals(&mut self) -> Result<(), SpoolError> {
+        self.check_poison()?;
+        match self.disk.sync_dir() {
+            Ok(()) => Ok(()),
+            Err(error) => self.poison(format!("fsync of the directory failed: {error}")),
+        }
+    }
+
     /// The removal is not synced: what a crash brings back is trimmed again.
     fn remove_oldest(&mut self) -> Result<(), SpoolError> {
         let Some(oldest) = self.segments.front() else { return Ok(()) };

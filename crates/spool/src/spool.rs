@@ -186,17 +186,20 @@ impl Spool {
 
     /// Gives up all records before index `next`, and gives no index before it from now on, also after a reopen. For an owner
     /// that learns from elsewhere how far its records were taken: this spool may have been lost, rolled back, or have crashed
-    /// with records in memory.
+    /// with records in memory. When it gives up all there is, no crash brings any of it back: the owner may append some of it again,
+    /// under other indexes.
     ///
     /// # Errors
     /// When the disk refuses; [`SpoolError::Index`] when no spool comes that far.
     pub fn advance(&mut self, next: u64) -> Result<(), SpoolError> {
-        if next > self.chain.next() {
+        let gives_up_all = next >= self.next;
+        if gives_up_all || next > self.chain.next() {
             self.chain.begin(next)?;
         }
         self.chain.sync()?;
         self.next = self.next.max(next);
-        self.trim(next.saturating_sub(1))
+        self.trim(next.saturating_sub(1))?;
+        if gives_up_all { self.chain.sync_removals() } else { Ok(()) }
     }
 
     /// Keeps records in memory; what is there goes to the disk when both together have no room.

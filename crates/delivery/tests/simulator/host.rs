@@ -239,14 +239,13 @@ impl Process {
         if opened.is_some() {
             self.observed += held.points().saturating_sub(self.opened_observed);
         }
-        let mut own = Vec::new();
-        if let Some(from) = opened.filter(|from| *from < held.next) {
-            let records = self.spool.read(from, 1 << 20)?;
-            own.extend(
-                records.into_iter().filter(|record| record.index < held.next).map(|record| record.payload),
-            );
-        }
-        self.spool.advance(held.next)?;
-        own.into_iter().try_for_each(|payload| self.spool.append(&[payload]).map(|_| ()))
+        let Some(from) = opened.filter(|from| *from < held.next) else {
+            return self.spool.advance(held.next);
+        };
+        let records = self.spool.read(from, 1 << 20)?;
+        let own: Vec<Bytes> = records.into_iter().map(|record| record.payload).collect();
+        self.spool.advance(held.next.max(self.spool.stats().next))?;
+        own.into_iter().try_for_each(|payload| self.spool.append(&[payload]).map(|_| ()))?;
+        self.spool.flush().map(drop)
     }
 }

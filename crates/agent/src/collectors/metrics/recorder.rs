@@ -135,36 +135,38 @@ pub async fn record(
     recording.flush().await;
 }
 
-/// Makes sure that no record has an index below that which the collector wants. Those of this process that have one, since the state of an
-/// earlier one was lost, get new ones; older ones are what the collector holds.
+/// Makes sure that no record has an index below that which the collector wants. When one of this process has, since the state of an
+/// earlier one was lost, all of this process get new ones, in their order; older ones are what the collector holds.
 ///
 /// # Errors
 /// As the spool's.
 pub async fn carry_over(recording: &Recording, held: &Held) -> Result<(), SpoolError> {
     let Recording { spool, opened_next, observed, opened_observed, appending, .. } = recording;
     let _appending = appending.lock().await;
-    let next = held.next;
     // Later leases find what was shipped under its index already.
     let mut from = opened_next.swap(u64::MAX, Ordering::Relaxed);
-    let mut own = Vec::new();
     if from != u64::MAX {
         // With the state the numbers of points may be lost, too.
         observed.fetch_add(held.points().saturating_sub(*opened_observed), Ordering::Relaxed);
     }
-    if from < next {
-        loop {
-            let records = spool.read(from, READ_BYTES).await?;
-            let Some(last) = records.last() else { break };
-            from = last.index + 1;
-            own.extend(records.into_iter().filter(|record| record.index < next).map(|record| record.payload));
-        }
+    if from >= held.next {
+        return spool.advance(held.next).await;
     }
-    // Only these move: what is trimmed here may come back with a crash, and is known then by an index that the collector holds.
-    spool.advance(next).await?;
+    let mut own = Vec::new();
+    loop {
+        let records = spool.read(from, READ_BYTES).await?;
+        let Some(last) = records.last() else { break };
+        from = last.index + 1;
+        own.extend(records.into_iter().map(|record| record.payload));
+    }
+
+    // They are gone from where they were, for good, before they are somewhere else: a collector that is set back to an older copy may want
+    // the records of both places. Should the process end in between, they are missing and counted.
+    spool.advance(held.next.max(spool.stats().next)).await?;
     for payload in own {
         spool.append(payload).await?;
     }
-    Ok(())
+    spool.flush().await.map(drop)
 }
 
 /// Has health say what is wrong with a part, or that nothing is; the log hears of it when it is news.
@@ -317,6 +319,25 @@ mod tests {
             [(101, "b".into())],
             "what the collector holds is not moved"
         );
+    }
+
+    #[tokio::test]
+    async fn records_that_moved_are_in_one_place_also_after_a_crash() {
+        let disk = SimDisk::default();
+        let before = recording(&disk).await;
+        for payload in ["a", "b"] {
+            before.spool.append(payload.into()).await.unwrap();
+        }
+        before.flush().await;
+        before.spool.append("c".into()).await.unwrap();
+        // Some have an index below, some have not: their order is that in which they were observed.
+        carry_over(&before, &wants(2)).await.unwrap();
+        let moved = [(4, "a".into()), (5, "b".into()), (6, "c".into())];
+        assert_eq!(payloads(&before, 1).await, moved);
+        drop(before);
+        disk.crash(|_| 0);
+        // A collector that was set back to an older copy wants them from the first on.
+        assert_eq!(payloads(&recording(&disk).await, 1).await, moved);
     }
 
     #[tokio::test]
