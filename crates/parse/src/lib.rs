@@ -4,3 +4,4 @@
 
 mod bytes;
 mod civil;
+mod level;
