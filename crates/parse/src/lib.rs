@@ -5,3 +5,4 @@
 mod bytes;
 mod civil;
 mod level;
+mod stamp;
