@@ -1,4 +1,4 @@
-//! When a log line happened and how bad it is: times and levels, recognised without configuration.
+//! When a log line happened and how bad it is: times, levels and fields, recognised without configuration.
 //!
 //! What [`recognise`] returns depends on the line, on when it was read and on the [`Settings`], and on
 //! nothing else. So a journal that is replayed after a crash gives the same rows again, in whatever batches
@@ -21,6 +21,7 @@
 //! | Snort, Proxifier, daemontools | `03/04-05:06:07.123`, `[03.04 05:06:07]`, `@4000000069a7bdc90c2b1a74` |
 //! | supercomputers: BGL, Thunderbird, HPC | `- 1772600767 2026.03.04 R02-M1 2026-03-04-05.06.07.123456` |
 //! | seconds to nanoseconds since 1970 | `1772600767: `, `1772600767.123`, `1772600767123`, `msg=audit(1772600767.123:42)` |
+//! | JSON and logfmt | `{"ts":1772600767.5,"level":"warn","msg":"slow"}`, `time=... level=warn msg=slow` |
 //!
 //! Levels are recognised as words (`INFO`, `[error]`, `[core:error]`, `Warning:`, `<notice>`, `|WARN|`),
 //! letters (glog, logcat, Ruby, etcd, MongoDB, Redis), and numbers (syslog, Bunyan, pino, Monolog, Cisco),
@@ -35,12 +36,17 @@
 
 mod bytes;
 mod civil;
+mod fields;
+mod json;
 mod level;
+mod logfmt;
 mod plain;
 mod search;
 mod stamp;
 
 use std::borrow::Cow;
+
+pub use fields::{ATTRIBUTES_MAX, KEY_MAX};
 
 /// What must be known about a source, because its lines don't say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,8 +75,15 @@ pub struct Found<'l> {
     pub doubt: Option<Doubt>,
     /// How bad it is.
     pub severity: Option<Severity<'l>>,
-    /// The text behind time and level. The whole line when it has neither.
+    /// The message: the field of that name, or the text behind time and level. The whole line when it has
+    /// neither.
     pub message: Cow<'l, [u8]>,
+    /// The other fields of a line of JSON or logfmt, in its order. Objects within are `outer.inner`, arrays
+    /// are JSON.
+    pub attributes: Vec<(Cow<'l, str>, Cow<'l, str>)>,
+    /// How many fields are not among the attributes, because there are more than [`ATTRIBUTES_MAX`] or their
+    /// names are longer than [`KEY_MAX`]. The line then says more than what was found in it.
+    pub attributes_left_out: usize,
 }
 
 /// An instant that a line names.
@@ -120,5 +133,7 @@ pub struct Severity<'l> {
 /// ```
 pub fn recognise<'l>(line: &'l [u8], observed_unix_nano: u64, settings: &Settings) -> Found<'l> {
     let observed = i64::try_from(observed_unix_nano).unwrap_or(i64::MAX);
-    plain::line(line, observed, settings)
+    json::line(line, observed, settings)
+        .or_else(|| logfmt::line(line, observed, settings))
+        .unwrap_or_else(|| plain::line(line, observed, settings))
 }

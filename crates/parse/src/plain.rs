@@ -3,9 +3,9 @@
 use std::{borrow::Cow, ops::Range};
 
 use crate::{
-    Found, Settings, Severity,
+    Found, Settings, Severity, Time,
     bytes::{at, digits, ends_here, number, skip_blanks, skip_colours},
-    level,
+    json, level,
     search::{self, Searched},
     stamp::{self, Place, Stamp, What},
 };
@@ -33,13 +33,18 @@ pub(crate) fn line<'l>(line: &'l [u8], observed: i64, settings: &Settings) -> Fo
     let (syslog, start) = priority(line, beginning(line));
     let mut located = supercomputer(line, start).or_else(|| locate(line, start, observed, settings));
 
-    let mut found = Found { time: None, doubt: None, severity: None, message: Cow::Borrowed(line) };
+    let mut found = Found::whole(line);
     let mut end = start;
     if let Some(Located { stamp, .. }) = &mut located {
         found.time = stamp.what.time(observed, settings);
         found.doubt = stamp.what.doubt();
         stamp.end = container(line, stamp.end);
         end = stamp.end;
+
+        // What follows the time may be JSON, as a container's runtime or a forwarder writes it.
+        if let Some(inner) = json::within(line, skip_blanks(line, end), observed, settings) {
+            return Found { time: inner.time.or(found.time), ..inner };
+        }
     }
 
     // A priority is the level by definition; a word in the message is only likely to be one.
@@ -229,6 +234,26 @@ fn container(line: &[u8], end: usize) -> usize {
     let stream = [&b"stdout "[..], b"stderr "].into_iter().any(|stream| rest.starts_with(stream));
     let is_flag = matches!(at(line, start + 7), b'F' | b'P') && at(line, start + 8) == b' ';
     if stream && is_flag { start + 9 } else { end }
+}
+
+/// The time and level that a message begins with, for one whose other fields don't say them.
+pub(crate) fn head_of(
+    message: &[u8],
+    observed: i64,
+    settings: &Settings,
+) -> (Option<Time>, Option<Severity<'static>>) {
+    let start = beginning(message);
+    let located = locate(message, start, observed, settings);
+    let time = located.as_ref().and_then(|located| located.stamp.what.time(observed, settings));
+    let searched = search::level(message, start, located.as_ref(), NEAR);
+    let severity = searched.and_then(|searched| severity(message, searched.number, searched.text));
+    (
+        time,
+        severity.map(|severity| Severity {
+            number: severity.number,
+            text: Cow::Owned(severity.text.into_owned()),
+        }),
+    )
 }
 
 /// The severity that a part of a line says.
