@@ -43,10 +43,12 @@ mod logfmt;
 mod plain;
 mod search;
 mod stamp;
+mod timeline;
 
 use std::borrow::Cow;
 
 pub use fields::{ATTRIBUTES_MAX, KEY_MAX};
+pub use timeline::Timeline;
 
 /// What must be known about a source, because its lines don't say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
