@@ -39,7 +39,7 @@ use crate::{
     identity::{Certificate, Identity, Role},
     renewed::Renewed,
     said::Said,
-    tls::{ServerSide, seen_by_server},
+    tls::{RefusalKind, ServerSide, refusal_kind, seen_by_server},
 };
 
 /// Most connections of one listener at a time.
@@ -164,8 +164,8 @@ struct Server {
     handshakes: Option<Handshakes>,
     strangers: Arc<Strangers>,
     known: Arc<Known>,
-    /// Lines about the peers of an address.
-    said: Said<IpAddr>,
+    /// Lines about the peers of an address, a kind of failure each: many hosts can stand behind one address.
+    said: Said<(IpAddr, RefusalKind)>,
     /// Lines about connections that can't be had.
     full: Said<&'static str>,
 }
@@ -217,7 +217,7 @@ impl Server {
         let (stream, certificate) = match shaken {
             Ok(shaken) => shaken,
             Err(error) => {
-                if let Some(left_out) = self.said.again(&customer) {
+                if let Some(left_out) = self.said.again(&(customer, refusal_kind(&error))) {
                     tracing::warn!(%address, "TLS handshake failed: {}{left_out}", seen_by_server(&error));
                 }
                 return;

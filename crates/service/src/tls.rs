@@ -16,7 +16,7 @@ use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use self::{
-    refusal::{seen_by_client, seen_by_server},
+    refusal::{Kind as RefusalKind, kind as refusal_kind, seen_by_client, seen_by_server},
     validity::{SOON, Standing, Validity},
 };
 

@@ -1,6 +1,10 @@
 //! What went wrong in a handshake, with its cause and its cure, in the words of the side that sees it.
 
-use std::{io, time::SystemTime};
+use std::{
+    io,
+    mem::{self, Discriminant},
+    time::SystemTime,
+};
 
 use rustls::{
     AlertDescription, CertificateError, Error,
@@ -122,6 +126,20 @@ pub fn seen_by_server(error: &io::Error) -> String {
         ) => format!("the client refuses this collector's certificate ({alert:?})"),
         other => other.to_string(),
     }
+}
+
+/// The kind of a failed handshake: there are some dozens of them, whatever a peer sends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Kind(Option<Discriminant<Error>>, Option<Discriminant<CertificateError>>);
+
+/// Which kind of failure this is.
+pub fn kind(error: &io::Error) -> Kind {
+    let Some(tls) = tls_error(error) else { return Kind(None, None) };
+    let certificate = match tls {
+        Error::InvalidCertificate(error) => Some(mem::discriminant(error)),
+        _ => None,
+    };
+    Kind(Some(mem::discriminant(tls)), certificate)
 }
 
 fn tls_error(error: &io::Error) -> Option<&Error> {
