@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use lapwing_e2e::{Rig, RigOptions, Writer, http, oracle, rig::PATIENCE, wait};
 
-/// A pair whose parts take faults, and a writer.
+/// A pair of which the collector's parts take faults: both programs have parts of the same name.
 struct Planted {
     rig: Rig,
     folder: PathBuf,
@@ -21,7 +21,6 @@ impl Planted {
         let path = folder.display().to_string();
         rig.collector.kill()?;
         rig.collector.env("LAPWING_PLANT", &path);
-        rig.agent.env("LAPWING_PLANT", &path);
         rig.start_collector()?;
         rig.start_agent()?;
         rig.wait_for_agent()?;
@@ -39,10 +38,10 @@ impl Planted {
             let body = http::request(address, "/healthz").map(|(_, body)| body).unwrap_or_default();
             Ok(body.contains(&format!("{part}: ")).then_some(()))
         });
-        told.with_context(|| format!("{part} {fault}: {}", self.rig.agent.output()))?;
+        told.with_context(|| format!("{part} {fault}: {}", self.rig.collector.output()))?;
         let well =
             wait::until("all is well again", PATIENCE, || Ok(http::get(address, "/healthz").ok().map(drop)));
-        well.with_context(|| format!("{part} {fault}: {}", self.rig.agent.output()))
+        well.with_context(|| format!("{part} {fault}: {}", self.rig.collector.output()))
     }
 }
 
