@@ -1,4 +1,7 @@
 //! `/livez`, `/readyz`, `/healthz` and `/metrics` on a local port.
+//!
+//! A web page that is open in a browser on this machine gets none of them. Where `admin_addr` is opened to the network, whoever may
+//! reach it may ask, by any name.
 
 use std::{
     io,
@@ -6,8 +9,14 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use lapwing_service::{
+    local::{Hosts, closed_to_pages, guarded},
     metrics, serve,
     watchdog::{Part, keep},
 };
@@ -33,7 +42,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves as long as the process lives.
 pub async fn run(listener: TcpListener, health: Health, part: Part) {
-    let serve = move |_| serve_once(listener.try_clone(), router(&health));
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let serve = move |_| serve_once(listener.try_clone(), door(&health, is_local));
     keep(part, CancellationToken::new(), serve).await;
 }
 
@@ -45,6 +55,16 @@ async fn serve_once(listener: io::Result<TcpListener>, router: Router) {
         }
         Err(error) => tracing::error!("[agent] admin_addr: {error}"),
     }
+}
+
+/// What is served, and to whom.
+fn door(health: &Health, is_local: bool) -> Router {
+    let router = closed_to_pages(router(health));
+    if is_local { guarded(router, Hosts::default(), refused) } else { router }
+}
+
+fn refused(reason: &str, _: &HeaderMap) -> Response {
+    (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response()
 }
 
 fn router(health: &Health) -> Router {
@@ -62,5 +82,38 @@ fn answer(trouble: Option<String>, warning: String) -> impl IntoResponse + use<>
     match trouble {
         None => (StatusCode::OK, format!("ok\n{warning}")),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n{warning}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{body::Body, extract::Request};
+    use lapwing_service::{client::Credentials, watchdog::Watchdog};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn asked(is_local: bool, host: &str, more: Option<(&str, &str)>) -> StatusCode {
+        let health = Health::new(Watchdog::default(), Arc::default(), Credentials::default());
+        let mut request = Request::get("/metrics").header("host", host);
+        if let Some((name, value)) = more {
+            request = request.header(name, value);
+        }
+        let answer = door(&health, is_local).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        answer.status()
+    }
+
+    #[tokio::test]
+    async fn programs_get_figures_and_web_pages_get_none() {
+        assert_eq!(asked(true, "127.0.0.1:7402", None).await, StatusCode::OK);
+        assert_eq!(asked(true, "localhost", None).await, StatusCode::OK);
+        // A name that a page made its own, and a page of another site.
+        assert_eq!(asked(true, "attacker.example:7402", None).await, StatusCode::FORBIDDEN);
+        let page = Some(("origin", "https://attacker.example"));
+        assert_eq!(asked(true, "localhost:7402", page).await, StatusCode::FORBIDDEN);
+
+        assert_eq!(asked(false, "host-7.example:7402", None).await, StatusCode::OK, "opened to the network");
     }
 }

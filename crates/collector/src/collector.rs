@@ -10,7 +10,9 @@ use lapwing::{
 };
 use lapwing_delivery::replay_from;
 use lapwing_service::{
-    descriptors, modes,
+    descriptors,
+    local::{Hosts, closed_to_pages, guarded},
+    modes,
     renewed::Renewed,
     revoked::Revoked,
     serve,
@@ -40,7 +42,7 @@ use crate::{
     http,
     ingest::{Door, DoorOptions, IngestService, Intake},
     ledger::Books,
-    local::{self, Hosts},
+    local,
     processor::Processor,
     query::QueryService,
     recovery::{self, Aside, Recovery},
@@ -146,7 +148,7 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
         health.clone().report::<IngestServiceServer<IngestService>>(reporter.clone(), beat)
     }));
     let services = grpc(ingest, query, health_service, &shares, config.limits.max_message_bytes)?;
-    let router = behind(gate, services, local::closed_to_pages(http::router(api)));
+    let router = behind(gate, services, closed_to_pages(http::router(api)));
     let trimming = Trimming {
         journal,
         agents,
@@ -233,7 +235,7 @@ async fn bind(config: &CollectorConfig, tls: Option<&Arc<Renewed<ServerSide>>>) 
         // Where nobody has to show anything, a browser on this machine has all that it needs.
         let asks_nobody =
             (is_open && tls.is_none() && address.ip().is_loopback()) || matches!(config.auth, Auth::None);
-        let guard = asks_nobody.then(|| Hosts::new(config.listen.http_hosts.clone()));
+        let guard = asks_nobody.then(|| Hosts::new(config.listen.http_hosts.clone(), "[server] http_hosts"));
         listeners.push(Listener { socket, tls, is_open, guard });
     }
     Ok(listeners)
@@ -343,7 +345,7 @@ async fn serve_until(
     for Listener { socket, tls, is_open, guard } in listeners {
         let transport = serve::Transport { tls, open_to_local: is_open };
         let router = match guard {
-            Some(hosts) => local::guarded(router.clone(), hosts),
+            Some(hosts) => guarded(router.clone(), hosts, local::refused),
             None => router.clone(),
         };
         servers.spawn(serve::serve(socket, transport, router, closing.clone(), GRACE));

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod identity;
+pub mod local;
 pub mod logs;
 pub mod memory;
 pub mod metrics;
