@@ -8,7 +8,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -81,22 +81,23 @@ impl<T: Send + Sync + 'static> Renewed<T> {
 
     /// Why the files as they are now can't be used; `None` when they are.
     pub fn trouble(&self) -> Option<String> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone()
+        self.seen().trouble.clone()
     }
 
     /// Looks at the files, and makes the value again when one of them changed. Tells whether it did.
     pub fn look(&self) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is locked meanwhile: whoever asks what is wrong must not wait for a file system that hangs.
         let stamps: Vec<Stamp> = self.files.iter().map(|path| stamp(path)).collect();
-        if stamps == seen.stamps {
+        if stamps == self.seen().stamps {
             return false;
         }
-        seen.stamps = stamps;
+        let made = (self.make)();
 
-        match (self.make)() {
+        self.seen().stamps = stamps;
+        match made {
             Ok(value) => {
                 tracing::info!("{} were read again", self.what);
-                seen.trouble = None;
+                self.seen().trouble = None;
                 self.current.send_replace(Arc::new(value));
                 true
             }
@@ -105,10 +106,14 @@ impl<T: Send + Sync + 'static> Renewed<T> {
                     "{} changed and can't be used: {error}; those from before are used on",
                     self.what
                 );
-                seen.trouble = Some(error);
+                self.seen().trouble = Some(error);
                 false
             }
         }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks every two seconds, for as long as somebody has the value.
@@ -136,7 +141,39 @@ fn stamp(path: &Path) -> Stamp {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, thread};
+
     use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_while_a_file_system_hangs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (hang, hangs) = mpsc::channel::<()>();
+        let (making, began) = mpsc::channel();
+        let ends = Mutex::new((making, hangs));
+        let file_of = file.path().to_owned();
+        let make = move || {
+            let text = fs::read_to_string(&file_of).map_err(|error| error.to_string())?;
+            if !text.is_empty() {
+                let ends = ends.lock().unwrap();
+                ends.0.send(()).unwrap();
+                let _ = ends.1.recv();
+            }
+            Ok::<_, String>(text)
+        };
+        let renewed = Arc::new(Renewed::new("text", vec![file.path().to_owned()], make).unwrap());
+        fs::write(file.path(), "changed").unwrap();
+        let (looking, asking) = (Arc::clone(&renewed), Arc::clone(&renewed));
+        let look = thread::spawn(move || looking.look());
+        began.recv().unwrap();
+
+        let (answer, answers) = mpsc::channel();
+        thread::spawn(move || answer.send(asking.trouble()));
+        assert_eq!(answers.recv_timeout(Duration::from_secs(20)), Ok(None));
+        drop(hang);
+        assert!(look.join().unwrap());
+        assert_eq!(*renewed.current(), "changed");
+    }
 
     fn numbers(path: &Path) -> Renewed<u32> {
         let file = path.to_owned();
