@@ -46,7 +46,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
     let parts = Parts::new(&watchdog);
     let listener = admin::bind(config.admin_addr)?;
     let transport = Transport::new(&config.collector, Arc::clone(&counters))?;
-    make_state_dir(&config.state_dir)?;
+    make_directories(&config.state_dir)?;
     let spool = open_spool(&config)?;
     let recording = Arc::new(Recording::new(spool, &config.state_dir).await?);
 
@@ -158,8 +158,13 @@ fn open_spool(config: &AgentConfig) -> Result<Log> {
     Ok(spool)
 }
 
-fn make_state_dir(path: &Path) -> Result<()> {
-    modes::own_directory(path).with_context(|| {
-        format!("[agent] state_dir {}: expected a directory of this user's own", path.display())
-    })
+/// Makes the state directory and the spool's; that of dead letters is made with the first one.
+fn make_directories(state_dir: &Path) -> Result<()> {
+    let letters = Some(state_dir.join("dead-letters")).filter(|path| path.symlink_metadata().is_ok());
+    for path in [state_dir.to_owned(), state_dir.join("spool")].into_iter().chain(letters) {
+        modes::own_directory(&path).with_context(|| {
+            format!("[agent] state_dir: {}: expected a directory of this user's own", path.display())
+        })?;
+    }
+    Ok(())
 }

@@ -9,13 +9,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use lapwing::v1::{Batch, Origin, SourcePosition};
 use lapwing_delivery::Run;
+use lapwing_service::modes;
 use prost::Message;
 use thiserror::Error;
 
@@ -76,7 +77,7 @@ impl DeadLetters {
 
         let stem = self.stem(batch.origin.as_ref());
         let write = || {
-            fs::create_dir_all(&self.folder)?;
+            modes::own_directory(&self.folder)?;
             write(&stem.with_extension("reason"), reason.as_bytes())?;
             write(&stem.with_extension("pending"), &message)?;
             self.sync()
@@ -132,7 +133,7 @@ impl DeadLetters {
             if path.extension().is_none_or(|extension| extension != "pending") {
                 continue;
             }
-            let letter = Batch::decode(&*fs::read(&path)?);
+            let letter = Batch::decode(&*read(&path)?);
             // What can't be read was cut off by a crash, before the batch that takes its place could leave.
             if letter.map_or(true, |letter| is_read_again(&letter, holds, previous)) {
                 fs::remove_file(path.with_extension("reason")).or_else(ignore_missing)?;
@@ -202,9 +203,15 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    modes::open_own(path, OpenOptions::new().read(true))?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = modes::open_own(path, options.write(true).create(true).truncate(true).mode(0o600))?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -2,15 +2,16 @@
 //!
 //! What lapwing makes is for its own user: the umask is 077 from the first moment, and its directories are closed to others whatever
 //! made them. A directory that others may write, or that belongs to another user, is refused: what is in it may not be one's own.
+//! Links in it are nobody's own either: they are not followed.
 
 use std::{
-    fs::{self, DirBuilder, Metadata, Permissions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 /// What others may do, in a mode.
 const OTHERS: u32 = 0o007;
@@ -25,11 +26,17 @@ pub fn keep_private() {
 /// Makes a directory of the program's own, or takes the one that is there, and closes it to others.
 ///
 /// # Errors
-/// When it can't be made, is another user's, or others may write it.
+/// When it can't be made, is another user's, others may write it, or it is a link of another user's.
 pub fn own_directory(path: &Path) -> io::Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    let link = fs::symlink_metadata(path).ok().filter(Metadata::is_symlink);
+    if let Some(owner) = link.map(|link| link.uid()).filter(|owner| ![0, user].contains(owner)) {
+        let text =
+            format!("it is a link of user {owner}, who may lead it anywhere; look at it, then remove it");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
     DirBuilder::new().recursive(true).mode(0o750).create(path)?;
     let about = fs::metadata(path)?;
-    let user = rustix::process::geteuid().as_raw();
     if about.uid() != user {
         let text = format!(
             "it belongs to user {}, and this program runs as {user}; give it to that user",
@@ -52,6 +59,27 @@ pub fn own_directory(path: &Path) -> io::Result<()> {
         close(path, user)?;
     }
     Ok(())
+}
+
+/// Opens a file in a directory of the program's own. What stands in its place and is no regular file, such as a link, is not touched:
+/// the program never puts any there.
+///
+/// # Errors
+/// When there is something else than a file, and as the system gives them.
+pub fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let no_file = || {
+        let text = format!(
+            "{}: expected a file of this program's own, found something else; look at it, then remove it",
+            path.display()
+        );
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    };
+    // A pipe must not block the open.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = options.custom_flags(flags.bits() as i32).open(path);
+    let is_link = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let file = opened.map_err(|error| if is_link(&error) { no_file() } else { error })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
 }
 
 /// Takes from others what they may do with what is in a directory. Links are neither followed nor changed, and files of others, or
@@ -159,6 +187,40 @@ mod tests {
         if chown(&shared, Some(65_534), None).is_ok() {
             let told = own_directory(&shared).unwrap_err().to_string();
             assert!(told.contains("belongs to user 65534"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let (own, secret) = (root.path().join("own"), root.path().join("secret"));
+        own_directory(&own).unwrap();
+        fs::write(&secret, "keep me").unwrap();
+        symlink(&secret, own.join("a")).unwrap();
+        symlink(root.path().join("not-there"), own.join("b")).unwrap();
+        fs::create_dir(own.join("c")).unwrap();
+        for name in ["a", "b"] {
+            let path = own.join(name);
+            let told = open_own(&path, OpenOptions::new().write(true).create(true).truncate(true));
+            assert!(told.unwrap_err().to_string().contains("expected a file"), "{name}");
+        }
+        assert!(open_own(&own.join("c"), OpenOptions::new().read(true)).is_err());
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "keep me");
+        assert!(!root.path().join("not-there").exists());
+        open_own(&own.join("d"), OpenOptions::new().write(true).create(true)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_a_link_is_taken_from_nobody_but_its_user_and_root() {
+        let root = tempfile::tempdir().unwrap();
+        let (own, link) = (root.path().join("own"), root.path().join("link"));
+        own_directory(&own).unwrap();
+        symlink(&own, &link).unwrap();
+        own_directory(&link).unwrap();
+        // Only root can give a link away.
+        if std::os::unix::fs::lchown(&link, Some(65_534), None).is_ok() {
+            let told = own_directory(&link).unwrap_err().to_string();
+            assert!(told.contains("link of user 65534"), "{told}");
         }
     }
 

@@ -63,8 +63,7 @@ impl RealDisk {
     /// `WouldBlock` when another process holds the lock; others as the system gives them.
     pub fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK))?;
+        let lock = options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
             TryLockError::Error(error) => error,
@@ -74,7 +73,7 @@ impl RealDisk {
 
     fn file(&mut self, name: &str) -> io::Result<&mut OpenFile> {
         if !self.files.contains_key(name) {
-            let file = OpenOptions::new().read(true).append(true).open(self.path.join(name))?;
+            let file = options().read(true).append(true).open(self.path.join(name))?;
             self.keep(name, file);
         }
         self.files.get_mut(name).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -86,6 +85,13 @@ impl RealDisk {
         }
         self.files.insert(name.to_owned(), OpenFile { file, unsynced: false });
     }
+}
+
+/// For files of this directory: a link in the place of one is not followed, since what it leads to is not ours.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    options
 }
 
 impl Disk for RealDisk {
@@ -104,8 +110,7 @@ impl Disk for RealDisk {
     }
 
     fn create(&mut self, name: &str) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).create_new(true).mode(0o600).open(self.path.join(name))?;
+        let file = options().read(true).append(true).create_new(true).open(self.path.join(name))?;
         self.keep(name, file);
         Ok(())
     }
@@ -143,7 +148,7 @@ impl Disk for RealDisk {
     fn rewrite(&mut self, name: &str, offset: u64, length: u64) -> io::Result<()> {
         self.file(name)?.unsynced = true;
         // Where a file is open for appending, Linux appends whatever the offset.
-        let file = OpenOptions::new().read(true).write(true).open(self.path.join(name))?;
+        let file = options().read(true).write(true).open(self.path.join(name))?;
         let mut bytes = vec![0; REWRITE_BYTES];
         let (mut from, end) = (offset, offset + length);
         while from < end {
@@ -175,5 +180,33 @@ impl Disk for RealDisk {
     fn remove(&mut self, name: &str) -> io::Result<()> {
         self.files.remove(name);
         fs::remove_file(self.path.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_in_the_place_of_files_are_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let (spool, secret) = (root.path().join("spool"), root.path().join("secret"));
+        fs::create_dir(&spool).unwrap();
+        fs::write(&secret, "keep me").unwrap();
+        symlink(&secret, spool.join("a")).unwrap();
+        let mut disk = RealDisk::open(&spool).unwrap();
+        assert!(disk.append("a", &[b"more"]).is_err());
+        assert!(disk.truncate("a", 0).is_err());
+        assert!(disk.rewrite("a", 0, 4).is_err());
+        assert!(disk.create("a").is_err());
+        drop(disk);
+
+        fs::remove_file(spool.join(LOCK)).unwrap();
+        symlink(root.path().join("not-there"), spool.join(LOCK)).unwrap();
+        assert!(RealDisk::open(&spool).is_err());
+        assert!(!root.path().join("not-there").exists());
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "keep me");
     }
 }

@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use lapwing_service::modes;
+
 /// The file in the state directory: the tally, and its complement, which tells a half-written one.
 const NAME: &str = "points-observed";
 const BYTES: usize = 16;
@@ -21,8 +23,8 @@ impl Tally {
     /// Opens it, made when missing, and gives what it says; 0 when it says nothing that makes sense.
     pub(super) fn open(state_dir: &Path) -> io::Result<(Self, u64)> {
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o640);
-        let file = file.open(state_dir.join(NAME))?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o640);
+        let file = modes::open_own(&state_dir.join(NAME), &mut options)?;
         let mut bytes = [0; BYTES];
         let read = file.read_at(&mut bytes, 0)?;
         let [observed, complement] = [&bytes[..8], &bytes[8..]]
