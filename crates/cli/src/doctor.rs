@@ -4,6 +4,7 @@ mod clock;
 mod data;
 mod kernel;
 mod network;
+mod patterns;
 mod sources;
 mod trust;
 
@@ -86,6 +87,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     findings.push(data::folder(home.path()));
     findings.push(data::space(home.path()));
     findings.push(sources::logs());
+    findings.extend(patterns::unmatched(&home));
     findings.extend(trust::certificates(&home));
     findings.push(clock::check(&collector).await);
     findings.extend(kernel::limits());

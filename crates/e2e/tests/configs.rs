@@ -220,6 +220,22 @@ fn a_check_warns_of_keys_that_others_may_read_and_of_configs_that_others_may_wri
 }
 
 #[test]
+fn doctor_names_the_patterns_that_match_nothing() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    fs::write(home.path().join("some.log"), "a line\n")?;
+    let at = home.path().display();
+    let config = format!("{GOOD}[collectors.logs]\nfiles = ['{at}/some.log', '{at}/nothing-*.log']\n");
+    fs::write(home.path().join("agent.toml"), config)?;
+    let output =
+        Command::new(binary("lapwing")?).arg("doctor").arg("--data-dir").arg(home.path()).output()?;
+    let told = String::from_utf8(output.stdout)?;
+    let unmatched: Vec<&str> = told.lines().filter(|line| line.contains("matches no file")).collect();
+    let [line] = unmatched[..] else { panic!("{told}") };
+    assert!(line.starts_with("warn patterns:") && line.contains("nothing-*.log"), "{line}");
+    Ok(())
+}
+
+#[test]
 fn a_config_that_is_no_file_is_told() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for (path, expected) in
