@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 use lapwing_service::{
     descriptors, modes,
+    said::Said,
     watchdog::{Pauses, Watchdog, ask, keep, keep_thread},
 };
 use lapwing_spool::{Log, Options, WhenFull};
@@ -91,6 +92,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
 async fn run_sessions(shared: &Shared, stop: &CancellationToken) -> Result<()> {
     let mut first_session = true;
     let mut pauses = Pauses::default();
+    let said = Said::default();
     loop {
         pauses.started();
         let end = session::run(shared, first_session, stop).await?;
@@ -105,7 +107,9 @@ async fn run_sessions(shared: &Shared, stop: &CancellationToken) -> Result<()> {
                 return Ok(());
             }
             Some(End::Renew(reason)) => {
-                tracing::warn!("taking a new lease: {reason}");
+                if let Some(left_out) = said.again(&reason) {
+                    tracing::warn!("taking a new lease: {reason}{left_out}");
+                }
                 let pause = tokio::time::sleep(pauses.after_fault());
                 tokio::select! { () = pause => {}, () = stop.cancelled() => return Ok(()) }
             }

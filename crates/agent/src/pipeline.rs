@@ -26,6 +26,7 @@ use lapwing::{
     v1::{Batch, Codec, IngestResponse, Resource},
 };
 use lapwing_delivery::{Outcome, Sender, packed};
+use lapwing_service::said::Said;
 use tokio::{
     sync::{mpsc::Receiver, watch},
     task::JoinSet,
@@ -116,6 +117,8 @@ pub struct Pipeline {
     sender: Sender,
     /// Numbers of batches that are refused and can't be set aside.
     held: BTreeSet<u64>,
+    /// What was reported of refused batches, by the kind of refusal.
+    said: Said<String>,
 }
 
 /// A shipment, and what became of it.
@@ -157,6 +160,7 @@ impl Pipeline {
             boarding: None,
             sender,
             held: BTreeSet::new(),
+            said: Said::default(),
         }
     }
 
@@ -340,7 +344,9 @@ impl Pipeline {
             && let Err(error) = self.dead_letters.confirm(batch.origin.as_ref())
         {
             // The next lease settles it.
-            tracing::error!("a dead letter stays pending: {error}");
+            if let Some(left_out) = self.said.again(&"pending".to_owned()) {
+                tracing::error!("a dead letter stays pending: {error}{left_out}");
+            }
         }
         let (rows, bytes) = packed(batch).map_or((0, 0), |packed| (packed.rows, packed.data.len()));
         self.counters.events_acknowledged.add(u64::from(rows));
@@ -384,10 +390,13 @@ impl Pipeline {
 
     /// Sends an empty batch under the number of one that was set aside.
     fn replace(&mut self, batch: &Batch, reason: &str, path: &Path) {
-        tracing::error!(
-            "the collector refused a batch for good ({reason}); it is set aside in {}",
-            path.display()
-        );
+        let kind = reason.split(':').next().unwrap_or_default();
+        if let Some(left_out) = self.said.again(&kind.to_owned()) {
+            let path = path.display();
+            tracing::error!(
+                "the collector refused a batch for good ({reason}); it is set aside in {path}{left_out}"
+            );
+        }
         self.let_go(sequence(batch));
         self.counters.events_dead.add(packed(batch).map_or(0, |packed| u64::from(packed.rows)));
         // Its number must not stay empty: what comes behind it waits for it.

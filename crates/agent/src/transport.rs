@@ -22,7 +22,10 @@ use lapwing::{
     status::Kind,
     v1::{IngestResponse, ResumeRequest, ResumeResponse, ingest_service_client::IngestServiceClient},
 };
-use lapwing_service::client::{Credentials, CredentialsError, Link};
+use lapwing_service::{
+    client::{Credentials, CredentialsError, Link},
+    said::Said,
+};
 use thiserror::Error;
 use tonic::Status;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::BoxCloneService};
@@ -53,6 +56,8 @@ pub struct Transport {
     link: Link,
     counters: Arc<Counters>,
     target: String,
+    /// What was said of the collector.
+    said: Arc<Said<String>>,
 }
 
 /// Takes a shipment until it is durable, or refused for good.
@@ -67,7 +72,7 @@ impl Transport {
         let link = Link::new(config.address.clone(), credentials(config)?)?;
         link.credentials().watch();
         let target = format!("{}:{}", config.address.host, config.address.port);
-        Ok(Self { link, counters, target })
+        Ok(Self { link, counters, target, said: Policy::nothing_said() })
     }
 
     /// What the agent shows to the collector.
@@ -79,7 +84,7 @@ impl Transport {
     /// `acknowledged` is up to which number the collector acknowledged batches.
     pub fn shipper(&self, acknowledged: Arc<AtomicU64>) -> Shipper {
         let ingest = Ingest::new(self.client());
-        stack(ingest, Policy::new(Arc::clone(&self.counters), &self.target, acknowledged))
+        stack(ingest, self.policy(acknowledged))
     }
 
     /// Takes the lease for `epoch`, trying until it is there.
@@ -87,7 +92,7 @@ impl Transport {
     /// # Errors
     /// When another run took over from this epoch, in the time between two tries.
     pub async fn resume(&self, agent: &str, epoch: u64) -> Result<ResumeResponse, Refusal> {
-        let mut policy = Policy::new(Arc::clone(&self.counters), &self.target, Arc::default());
+        let mut policy = self.policy(Arc::default());
         loop {
             let request = ResumeRequest { agent_id: agent.to_owned(), epoch, next_sequence: 1 };
             let mut request = tonic::Request::new(request);
@@ -100,6 +105,10 @@ impl Transport {
                 Err(status) => policy.pause(&status).await,
             }
         }
+    }
+
+    fn policy(&self, acknowledged: Arc<AtomicU64>) -> Policy {
+        Policy::new(Arc::clone(&self.counters), &self.target, acknowledged, Arc::clone(&self.said))
     }
 
     fn client(&self) -> IngestServiceClient<Link> {
@@ -139,7 +148,7 @@ where
     S: Service<Shipment, Response = IngestResponse, Error = Status> + Clone + Send + 'static,
     S::Future: Send,
 {
-    stack(ingest, Policy::new(counters, "test", acknowledged))
+    stack(ingest, Policy::new(counters, "test", acknowledged, Policy::nothing_said()))
 }
 
 /// Ships through a clone of the stack.

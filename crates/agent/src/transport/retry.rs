@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lapwing::{
@@ -16,6 +16,7 @@ use lapwing::{
     v1::IngestResponse,
 };
 use lapwing_delivery::is_restored;
+use lapwing_service::said::Said;
 use tonic::Status;
 use tower::{BoxError, timeout::error::Elapsed};
 
@@ -44,12 +45,23 @@ pub(super) struct Policy {
     /// Up to which number they were when this try began.
     known: u64,
     tries: u32,
-    told: Option<Instant>,
+    said: Arc<Said<String>>,
 }
 
 impl Policy {
-    pub(super) fn new(counters: Arc<Counters>, target: &str, acknowledged: Arc<AtomicU64>) -> Self {
-        Self { counters, target: target.into(), acknowledged, known: 0, tries: 0, told: None }
+    /// All policies of an agent share what was `said`: each shipment under way meets the same trouble.
+    pub(super) fn new(
+        counters: Arc<Counters>,
+        target: &str,
+        acknowledged: Arc<AtomicU64>,
+        said: Arc<Said<String>>,
+    ) -> Self {
+        Self { counters, target: target.into(), acknowledged, known: 0, tries: 0, said }
+    }
+
+    /// Nothing was said so far.
+    pub(super) fn nothing_said() -> Arc<Said<String>> {
+        Arc::new(Said::new(TELL))
     }
 
     /// Notes a failure and waits as long as it asks for.
@@ -62,9 +74,10 @@ impl Policy {
         self.counters.retries.add(1);
         let reason = describe(&self.target, status);
         // One lost answer on a busy day is no news.
-        if self.tries > 0 && self.told.is_none_or(|told| told.elapsed() > TELL) {
-            self.told = Some(Instant::now());
-            tracing::warn!("{reason}; trying again");
+        if self.tries > 0
+            && let Some(left_out) = self.said.again(&reason)
+        {
+            tracing::warn!("{reason}; trying again{left_out}");
         }
         if self.tries > 0 {
             self.counters.set_trouble(reason);
@@ -146,6 +159,10 @@ fn describe(target: &str, status: &Status) -> String {
 mod tests {
     use super::*;
 
+    fn policy(acknowledged: Arc<AtomicU64>) -> Policy {
+        Policy::new(Arc::default(), "x", acknowledged, Policy::nothing_said())
+    }
+
     #[test]
     fn a_pause_is_jittered_downwards_by_half_at_most() {
         for _ in 0..1000 {
@@ -165,7 +182,7 @@ mod tests {
 
     #[test]
     fn pauses_double_and_a_delay_that_is_asked_for_is_kept() {
-        let mut policy = Policy::new(Arc::default(), "x", Arc::default());
+        let mut policy = policy(Arc::default());
         let pauses: Vec<Duration> = (0..12).map(|_| policy.failed(&Status::unavailable("down"))).collect();
         for (tries, pause) in (0..).zip(&pauses) {
             let whole = (FIRST_PAUSE * 2u32.pow(tries)).min(MAX_PAUSE);
@@ -181,7 +198,7 @@ mod tests {
     fn a_collector_that_wants_what_it_acknowledged_is_not_asked_again() {
         use tower::retry::Policy as _;
         let acknowledged = Arc::new(AtomicU64::new(7));
-        let mut policy = Policy::new(Arc::default(), "x", Arc::clone(&acknowledged));
+        let mut policy = policy(Arc::clone(&acknowledged));
         let mut shipment = Shipment::of(Arc::default());
         let mut asks_again = |policy: &mut Policy, durable| {
             let status = status::out_of_order("early", durable, Duration::ZERO);

@@ -19,8 +19,8 @@ use std::{
 use anyhow::Context;
 use lapwing::columns::MetricColumns;
 use lapwing_delivery::{CRASHED, DAMAGED, FULL, Held, RESTORED};
-use lapwing_service::watchdog::Beat;
-use lapwing_spool::{Log, SpoolError};
+use lapwing_service::{said::Said, watchdog::Beat};
+use lapwing_spool::{Log, Record, SpoolError};
 use tokio::sync::{Mutex, Notify, mpsc::Receiver, mpsc::Sender, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,8 @@ pub struct Recording {
     /// Held over an append, and while records are moved to other indexes.
     appending: Mutex<()>,
     appended: Notify,
+    /// What was reported of the spool.
+    said: Said<&'static str>,
 }
 
 impl Recording {
@@ -85,6 +87,7 @@ impl Recording {
             tally,
             appending: Mutex::default(),
             appended: Notify::new(),
+            said: Said::default(),
         })
     }
 
@@ -95,7 +98,15 @@ impl Recording {
 
     /// Makes durable what is not acknowledged.
     pub async fn flush(&self) {
-        complain("make what waits durable", self.spool.flush().await);
+        self.complain("make what waits durable", self.spool.flush().await);
+    }
+
+    fn complain<T>(&self, action: &'static str, result: Result<T, impl std::fmt::Display>) {
+        if let Err(error) = result
+            && let Some(left_out) = self.said.again(&action)
+        {
+            tracing::error!("metrics: {action}: {error}{left_out}");
+        }
     }
 }
 
@@ -185,12 +196,6 @@ fn report(counters: &Counters, part: Part, problem: Option<String>) {
     }
 }
 
-fn complain<T>(action: &str, result: Result<T, impl std::fmt::Display>) {
-    if let Err(error) = result {
-        tracing::error!("metrics: {action}: {error}");
-    }
-}
-
 /// Hands records on to the pipeline, from the first one that the collector does not `hold`, until `stop`; none when the spool could not be
 /// brought in line with it.
 pub async fn replay(
@@ -270,7 +275,7 @@ pub async fn trim(recording: Arc<Recording>, mut durable: watch::Receiver<u64>, 
         let _working = beat.working();
         let next = *durable.borrow_and_update();
         recording.given_up.fetch_max(next, Ordering::Relaxed);
-        complain("trim", recording.spool.trim(next.saturating_sub(1)).await);
+        recording.complain("trim", recording.spool.trim(next.saturating_sub(1)).await);
     }
 }
 

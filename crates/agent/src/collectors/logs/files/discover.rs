@@ -32,6 +32,11 @@ use std::{
     time::Duration,
 };
 
+use lapwing_service::{
+    said::Said,
+    watchdog::{Fault, Part, Running},
+};
+
 pub use self::pattern::Pattern;
 pub(super) use self::search::{Found, Wanted};
 use self::{
@@ -93,6 +98,9 @@ pub(super) struct Discovery {
     to_reader: SyncSender<(u64, News)>,
     reader: Waker,
     counters: Arc<Counters>,
+    part: Part,
+    /// That a path does not answer (`false`), or does again, was reported.
+    said: Said<(PathBuf, bool)>,
 }
 
 /// A running worker.
@@ -189,6 +197,8 @@ impl Discovery {
     pub(super) fn matches(&self, path: &Path) -> bool {
         self.routes.matches(path)
     }
+            part: part.clone(),
+            said: Said::default(),
 
     /// The next news, if there is any.
     pub(super) fn news(&self) -> Option<News> {
@@ -211,10 +221,10 @@ impl Discovery {
     /// Looks after the worker: one that hangs is given up, one that ended is started again. Whether there is a new one.
     pub(super) fn oversee(&mut self) -> io::Result<bool> {
         let before = self.hung.len();
-        self.hung.retain(|(path, thread)| {
-            let hangs = !thread.is_finished();
-            if !hangs {
-                tracing::info!("{}: answers again", names::display(path));
+        self.hung.retain_mut(|(path, thread)| {
+            let hangs = thread.ended().is_none();
+            if !hangs && let Some(left_out) = self.said.again(&(path.clone(), true)) {
+                tracing::info!("{}: answers again{left_out}", names::display(path));
             }
             hangs
         });
@@ -232,11 +242,13 @@ impl Discovery {
         }
         if let Some(path) = &hangs_at {
             self.counters.file_errors.add(1);
-            tracing::warn!(
-                "{}: did not answer within {} s (a network mount that is gone?); left out until it does",
-                names::display(path),
-                self.deadline.as_secs()
-            );
+            if let Some(left_out) = self.said.again(&(path.clone(), false)) {
+                tracing::warn!(
+                    "{}: did not answer within {} s (a network mount that is gone?); left out until it does{left_out}",
+                    names::display(path),
+                    self.deadline.as_secs()
+                );
+            }
         }
         self.restart(hangs_at)?;
         Ok(true)
@@ -320,3 +332,4 @@ impl Start<'_> {
         Ok(Handle { thread, progress, stop, waker, requests })
     }
 }
+            said: Said::default(),

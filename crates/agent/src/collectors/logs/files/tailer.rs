@@ -27,6 +27,7 @@ use std::{
 use lapwing::v1::SourcePosition;
 use lapwing_service::{
     clock::now,
+    said::Said,
     watchdog::{Beat, Fault, Part, Running},
 };
 use tokio::sync::mpsc::Sender;
@@ -49,6 +50,24 @@ use crate::{
     counters::Counters,
     input::{Input, LineRun},
 };
+
+/// Time between two lines that say the same of a file.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// What is reported of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Topic {
+    Unopened,
+    Unread,
+    Truncated,
+    Lost,
+    Gone,
+    Utf16,
+    Late,
+    /// Of no file, but of the system.
+    Waiting,
+    Unstarted,
+}
 
 /// Stops the tailer and gives its thread back.
 #[derive(Debug)]
@@ -106,7 +125,7 @@ impl Tailer {
                 waiting: BTreeMap::new(),
                 searched: false,
                 files: OpenFiles::new(),
-                complained: HashSet::new(),
+                said: Said::new(AGAIN),
                 next_look: Instant::now(),
                 turn: Turn::new(bounds.max_rows, out, beat.clone()),
                 counters,
@@ -157,8 +176,8 @@ struct TailLoop {
     /// Files that lost their names while the agent was away were searched for.
     searched: bool,
     files: OpenFiles,
-    /// Paths whose failure was reported.
-    complained: HashSet<PathBuf>,
+    /// What was reported of which file.
+    said: Said<(Topic, PathBuf)>,
     next_look: Instant,
     turn: Turn,
     counters: Arc<Counters>,
@@ -182,7 +201,9 @@ impl TailLoop {
             }
             self.turn.end()?;
             if !busy && let Err(error) = self.wait() {
-                tracing::error!("waiting for files: {error}; polling");
+                if let Some(left_out) = self.said.again(&(Topic::Waiting, PathBuf::new())) {
+                    tracing::error!("waiting for files: {error}; polling{left_out}");
+                }
                 thread::sleep(Duration::from_secs(1));
             }
         }
@@ -210,7 +231,7 @@ impl TailLoop {
                     self.take(&key, step)?;
                 }
                 Err(error) => {
-                    self.files.complain(&key, &error, &self.counters);
+                    self.cant_read(&key, &error);
                     self.files.unwatched.insert(key);
                     continue;
                 }
@@ -229,10 +250,10 @@ impl TailLoop {
             }
             Step::Unsupported => {
                 self.counters.file_errors.add(1);
-                tracing::warn!(
-                    "{}: is UTF-16, which is not supported yet: it is not read",
-                    file.path().display()
-                );
+                if let Some(left_out) = self.said.again(&(Topic::Utf16, file.path().to_owned())) {
+                    let path = names::display(file.path());
+                    tracing::warn!("{path}: is UTF-16, which is not supported yet: it is not read{left_out}");
+                }
                 let position = file.position(false);
                 self.turn.send(Input::Position(position))
             }
@@ -255,22 +276,33 @@ impl TailLoop {
     /// Reports that what was read of a file is not what it was.
     fn report(&self, path: &Path, change: Change) {
         let path = names::display(path);
+        let again = |news| self.said.again(&(news, path.to_owned()));
         match change {
             Change::InCopy => {
                 self.counters.files_truncated.add(1);
-                tracing::info!("{path}: was truncated; what was not read of it is read from its copy first");
+                if let Some(left_out) = again(Topic::Truncated) {
+                    tracing::info!(
+                        "{path}: was truncated; what was not read of it is read from its copy first{left_out}"
+                    );
+                }
             }
             Change::Anew { lost: 0 } => {
                 self.counters.files_truncated.add(1);
-                tracing::info!("{path}: was truncated or has other content, reading it from its beginning");
+                if let Some(left_out) = again(Topic::Truncated) {
+                    tracing::info!(
+                        "{path}: was truncated or has other content, reading it from its beginning{left_out}"
+                    );
+                }
             }
             Change::Anew { lost } => {
                 self.counters.files_truncated.add(1);
                 self.counters.bytes_lost.add(lost);
-                tracing::warn!(
-                    "{path}: was truncated, and no copy of it is found: at least {lost} bytes were not read and are lost; \
-                     reading it from its beginning"
-                );
+                if let Some(left_out) = again(Topic::Lost) {
+                    tracing::warn!(
+                        "{path}: was truncated, and no copy of it is found: at least {lost} bytes were not read and are lost; \
+                         reading it from its beginning{left_out}"
+                    );
+                }
             }
             Change::Overwritten => {
                 self.counters.files_overwritten.add(1);

@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lapwing_service::{said::Said, watchdog::Beat};
+
 use super::{
     FoundFile, Globs, News,
     entry::NotFollowed,
@@ -52,6 +54,8 @@ pub(super) struct Worker {
     pub(super) counters: Arc<Counters>,
     /// No walk came to its end yet.
     pub(super) is_first: bool,
+    /// What was reported of the events.
+    pub(super) said: Said<&'static str>,
 }
 
 /// The way to the thread that reads.
@@ -93,6 +97,7 @@ struct Finder<'a> {
     looked: Instant,
     /// Everything is to be looked at again.
     again: bool,
+    said: &'a Said<&'static str>,
     /// Changes are being looked at: those that come meanwhile have their turn behind them.
     following: bool,
 }
@@ -122,7 +127,9 @@ impl Worker {
             let until = if again { next.min(soon) } else { next };
             let mounted =
                 folders.wait(until.saturating_duration_since(Instant::now())).unwrap_or_else(|error| {
-                    tracing::warn!("waiting for changes of directories: {error}");
+                    if let Some(left_out) = self.said.again(&"waiting") {
+                        tracing::warn!("waiting for changes of directories: {error}{left_out}");
+                    }
                     std::thread::sleep(PAUSE);
                     false
                 });
@@ -157,6 +164,7 @@ impl Worker {
 
     /// Looks at everything. Whether that has to be done again soon.
     fn walk(&mut self, folders: &mut Folders, told: &mut HashSet<PathBuf>) -> Result<bool, Stopped> {
+            said: &self.said,
         folders.begin();
         let routes = Arc::clone(&self.routes);
         let mut finder = self.finder(folders, told);
@@ -195,7 +203,9 @@ impl Finder<'_> {
     /// Looks at the names that changed.
     fn follow_changes(&mut self) -> Result<(), Stopped> {
         let changes = self.folders.changes().unwrap_or_else(|error| {
-            tracing::warn!("reading changes of directories: {error}");
+            if let Some(left_out) = self.said.again(&"reading") {
+                tracing::warn!("reading changes of directories: {error}{left_out}");
+            }
             Changes { all: true, ..Changes::default() }
         });
         let routes = self.routes;

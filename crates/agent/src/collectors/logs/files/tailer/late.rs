@@ -10,10 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{TailLoop, turn::Closed};
+use super::{TailLoop, Topic, turn::Closed};
 use crate::collectors::logs::files::{
     file::TailedFile,
     identity::{About, Identity},
+    names,
 };
 
 /// Closed files that are looked at; beyond that the oldest are let go of.
@@ -84,7 +85,9 @@ impl TailLoop {
                 self.open(&key, &path, true)?;
             }
             if self.files.open.contains_key(&key) {
-                tracing::info!("{}: is still written to", path.display());
+                if let Some(left_out) = self.said.again(&(Topic::Late, path.clone())) {
+                    tracing::info!("{}: is still written to{left_out}", names::display(&path));
+                }
                 self.late.forget(&key);
             }
         }

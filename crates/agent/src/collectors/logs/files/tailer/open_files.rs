@@ -2,14 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    io,
     time::{Duration, Instant},
 };
 
-use crate::{
-    collectors::logs::files::{file::TailedFile, watch::Watch},
-    counters::Counters,
-};
+use crate::collectors::logs::files::{file::TailedFile, watch::Watch};
 
 /// A file that did not grow for this long is watched instead of polled.
 pub(super) const HOT: Duration = Duration::from_secs(2);
@@ -111,12 +107,5 @@ impl OpenFiles {
                 self.cool(key, watch);
             }
         }
-    }
-
-    /// Reports that a file can't be read.
-    pub(super) fn complain(&self, key: &str, error: &io::Error, counters: &Counters) {
-        counters.file_errors.add(1);
-        let path = self.open.get(key).map(|file| file.path().display().to_string()).unwrap_or_default();
-        tracing::warn!("{path}: can't be read: {error}; trying again in a moment");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use lapwing::v1::SourcePosition;
 
-use super::{TailLoop, held::FileHeld, late::open_for_writing, rest::TURNS, turn::Closed};
+use super::{TailLoop, Topic, held::FileHeld, late::open_for_writing, rest::TURNS, turn::Closed};
 use crate::{
     collectors::logs::files::{
         StartAt,
@@ -107,7 +107,11 @@ impl TailLoop {
                 self.searched = false;
                 self.present.clear();
             }
-            Err(error) => tracing::error!("the thread that looks for files can't be started: {error}"),
+            Err(error) => {
+                if let Some(left_out) = self.said.again(&(Topic::Unstarted, PathBuf::new())) {
+                    tracing::error!("the thread that looks for files can't be started: {error}{left_out}");
+                }
+            }
         }
         let pause = if self.waiting.is_empty() { LOOK.min(self.config.rescan_interval) } else { TURNS };
         self.next_look = Instant::now() + pause;
@@ -118,19 +122,21 @@ impl TailLoop {
     pub(super) fn forget(&mut self, key: &str) -> Result<(), Closed> {
         let Some(mut held) = self.held.remove(key) else { return Ok(()) };
         if let Some(copy) = TailedFile::copy_of(&held.path, &held.position, &held.key, held.events.clone()) {
-            tracing::info!(
-                "{}: is gone; what was not read of it is read from its copy",
-                names::display(&held.path)
-            );
+            if let Some(left_out) = self.said.again(&(Topic::Gone, held.path.clone())) {
+                let path = names::display(&held.path);
+                tracing::info!("{path}: is gone; what was not read of it is read from its copy{left_out}");
+            }
             self.files.insert(&held.key, copy);
             return Ok(());
         }
 
         held.events.drop_one(GONE);
-        tracing::warn!(
-            "{}: is gone; what was written to it while nobody read it is lost, how much is not known",
-            names::display(&held.path)
-        );
+        if let Some(left_out) = self.said.again(&(Topic::Gone, held.path.clone())) {
+            tracing::warn!(
+                "{}: is gone; what was written to it while nobody read it is lost, how much is not known{left_out}",
+                names::display(&held.path)
+            );
+        }
         self.turn.send(Input::Position(held.into_closed()))
     }
 
@@ -155,13 +161,12 @@ impl TailLoop {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => {
                 self.counters.file_errors.add(1);
-                if self.complained.insert(path.to_owned()) {
-                    tracing::warn!("{}: can't be opened: {error}", path.display());
+                if let Some(left_out) = self.said.again(&(Topic::Unopened, path.to_owned())) {
+                    tracing::warn!("{}: can't be opened: {error}{left_out}", names::display(path));
                 }
                 return Ok(());
             }
         };
-        self.complained.remove(path);
         let mut replaced = None;
         if is_new {
             replaced = self.succeed(&mut file)?.unwrap_or_else(|error| {
@@ -193,6 +198,16 @@ impl TailLoop {
             }
             None if self.first_start && self.config.start_at == StartAt::End => file.skip_to_end(),
             None => Ok(()),
+        }
+    }
+
+    /// Reports that a file can't be read.
+    pub(super) fn cant_read(&self, key: &str, error: &io::Error) {
+        self.counters.file_errors.add(1);
+        let path = self.files.open.get(key).map(|file| file.path().to_owned()).unwrap_or_default();
+        if let Some(left_out) = self.said.again(&(Topic::Unread, path.clone())) {
+            let path = names::display(&path);
+            tracing::warn!("{path}: can't be read: {error}; trying again in a moment{left_out}");
         }
     }
 
@@ -244,7 +259,7 @@ impl TailLoop {
         match file.unfinished_line(self.bounds) {
             Ok(Some(step)) => self.take(key, step)?,
             Ok(None) => {}
-            Err(error) => self.files.complain(key, &error, &self.counters),
+            Err(error) => self.cant_read(key, &error),
         }
         let Some(file) = self.files.remove(key) else { return Ok(None) };
         self.counters.files_open.set(self.files.open.len() as u64);
