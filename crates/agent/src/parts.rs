@@ -16,8 +16,10 @@ const RUNTIME: Duration = Duration::from_secs(10);
 pub struct Parts {
     /// The runtime, which packs and ships.
     pub runtime: Part,
-    /// The thread that finds, reads and follows files.
+    /// The thread that reads and follows files.
     pub tail: Part,
+    /// The thread that finds them.
+    pub discover: Part,
     /// The thread that reads metrics.
     pub metrics: Part,
     /// The task that puts metrics into the spool.
@@ -40,6 +42,7 @@ impl Parts {
         Self {
             runtime: watchdog.vital_part("runtime", RUNTIME),
             tail: watchdog.part("tail", SLOW),
+            discover: watchdog.part("discover", SLOW),
             metrics: watchdog.part("metrics", METRICS),
             recorder: watchdog.part("recorder", SLOW),
             replay: watchdog.part("replay", SLOW),

@@ -6,11 +6,15 @@ use std::{
     time::Duration,
 };
 
-use lapwing::v1::{Resource, ResumeResponse};
+use lapwing::v1::{Resource, ResumeResponse, SourcePosition};
 use lapwing_delivery::{Held, Run};
 use lapwing_service::watchdog::{Fault, Part, keep, once};
+use lapwing_spool::SpoolError;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{
+        mpsc::{self, Sender},
+        watch,
+    },
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,7 @@ use crate::{
     config::AgentConfig,
     counters::Counters,
     dead_letters::DeadLetters,
+    input::Input,
     parts::Parts,
     pipeline::{End, Options, Pipeline},
     transport::Transport,
@@ -75,45 +80,21 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     // Lines do not wait for a spool that is broken.
     let carried = recorder::carry_over(&shared.recording, &held).await.map(|()| held);
 
-    let (input, inputs) = mpsc::channel(QUEUE);
-    let options = options(&shared.config, epoch, &lease);
-    let (durable, trimmed) = watch::channel(0);
-    let reading = stop.child_token();
-    let _guard = reading.clone().drop_guard();
     if shared.parts.tail.is_used_up() {
         // The process is told to end.
         return Ok(None);
     }
-    let mut tailer = match &shared.config.files {
-        Some(files) => {
-            let (rows, counters) = (options.max_rows as u32, Arc::clone(&shared.counters));
-            let first_start = first_session && !lease.known_agent;
-            let (held, part) = (lease.positions, &shared.parts.tail);
-            Some(Tailer::start(files.clone(), rows, held, first_start, counters, input.clone(), part)?)
-        }
-        None => None,
-    };
-    let mut tasks = JoinSet::new();
-    let counters = Arc::clone(&shared.counters);
-    let replay = {
-        let (recording, stop) = (Arc::clone(&shared.recording), reading.clone());
-        |beat| recorder::replay(recording, carried, input, counters, stop, beat)
-    };
-    let mut replaying = JoinSet::new();
-    let part = shared.parts.replay.clone();
-    replaying.spawn(async move { once(&part, replay).await });
-    let trim = {
-        let (recording, ends) = (Arc::clone(&shared.recording), reading.clone());
-        move |beat| {
-            let trim = recorder::trim(Arc::clone(&recording), trimmed.clone(), beat);
-            let ends = ends.clone();
-            // It ends with the pipeline, a moment before the session does.
-            async move {
-                tokio::join!(trim, ends.cancelled_owned());
-            }
-        }
-    };
-    tasks.spawn(keep(shared.parts.trim.clone(), reading.clone(), trim));
+
+    let (input, inputs) = mpsc::channel(QUEUE);
+    let options = options(&shared.config, epoch, &lease);
+    let reading = stop.child_token();
+    let _guard = reading.clone().drop_guard();
+    let first_start = first_session && !lease.known_agent;
+    let mut tailer = start_tailer(shared, options.max_rows, lease.positions, first_start, input.clone())?;
+    let mut replaying = start_replay(shared, carried, input, &reading);
+    let (durable, trimmed) = watch::channel(0);
+    let _trimming = start_trim(shared, trimmed, &reading);
+
     let acknowledged = Arc::new(AtomicU64::new(0));
     let shipper = (shared.transport.shipper(Arc::clone(&acknowledged)), acknowledged);
     let counters = Arc::clone(&shared.counters);
@@ -141,11 +122,55 @@ pub async fn run(shared: &Shared, first_session: bool, stop: &CancellationToken)
     Ok(Some(end))
 }
 
+/// Starts reading files from the positions that the collector holds, when the configuration names any.
+fn start_tailer(
+    shared: &Shared,
+    max_rows: usize,
+    held: Vec<SourcePosition>,
+    first_start: bool,
+    out: Sender<Vec<Input>>,
+) -> io::Result<Option<Tailer>> {
+    let Some(files) = shared.config.files.clone() else { return Ok(None) };
+    let (counters, parts) = (Arc::clone(&shared.counters), (&shared.parts.tail, &shared.parts.discover));
+    Tailer::start(files, max_rows as u32, held, first_start, counters, out, parts).map(Some)
+}
+
+/// Starts to hand on what the spool holds, in line with what the collector does.
+fn start_replay(
+    shared: &Shared,
+    carried: Result<Held, SpoolError>,
+    out: Sender<Vec<Input>>,
+    reading: &CancellationToken,
+) -> JoinSet<Result<(), Fault>> {
+    let (recording, counters) = (Arc::clone(&shared.recording), Arc::clone(&shared.counters));
+    let (part, stop) = (shared.parts.replay.clone(), reading.clone());
+    let replay = |beat| recorder::replay(recording, carried, out, counters, stop, beat);
+    let mut task = JoinSet::new();
+    task.spawn(async move { once(&part, replay).await });
+    task
+}
+
+/// Starts to give up what is acknowledged of the spool.
+fn start_trim(shared: &Shared, durable: watch::Receiver<u64>, reading: &CancellationToken) -> JoinSet<()> {
+    let (recording, ends) = (Arc::clone(&shared.recording), reading.clone());
+    let trim = move |beat| {
+        let trim = recorder::trim(Arc::clone(&recording), durable.clone(), beat);
+        let ends = ends.clone();
+        // It ends with the pipeline, a moment before the session does.
+        async move {
+            tokio::join!(trim, ends.cancelled_owned());
+        }
+    };
+    let mut task = JoinSet::new();
+    task.spawn(keep(shared.parts.trim.clone(), reading.clone(), trim));
+    task
+}
+
 /// How a session ends by a fault of one of its parts: what was under way is read again with a new lease.
 fn renewed_after(part: &Part, ended: Result<End, Fault>) -> End {
     ended.unwrap_or_else(|fault| {
         part.fail(&fault);
-        End::Renew(fault.to_string())
+        End::Renew(format!("{}: {fault}", part.name()))
     })
 }
 

@@ -185,6 +185,11 @@ impl Part {
         Beat { pulse: Arc::clone(&seen.pulse), state: Arc::clone(&self.state) }
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        self.state.name
+    }
+
     /// Reports what went wrong. It stands until a new start has run for [`SOUND`].
     pub fn fail(&self, fault: &Fault) {
         self.state.fail(fault);
@@ -193,12 +198,16 @@ impl Part {
     /// Waits until it hangs.
     pub async fn hangs(&self) -> Fault {
         loop {
-            let silent = lock(&self.state.seen).silent;
-            if silent >= self.state.bound {
-                return Fault::Hangs(silent);
+            if let Some(hangs) = self.hangs_now() {
+                return hangs;
             }
             self.state.hangs.notified().await;
         }
+    }
+
+    fn hangs_now(&self) -> Option<Fault> {
+        let silent = lock(&self.state.seen).silent;
+        (silent >= self.state.bound).then_some(Fault::Hangs(silent))
     }
 
     /// Says that it can't be started again: the process must end.
@@ -261,6 +270,21 @@ impl Running {
         tokio::select! {
             ended = &mut self.end => ended.unwrap_or(Fault::Ended),
             hangs = self.part.hangs() => hangs,
+        }
+    }
+
+    /// Whether the thread hangs at this moment, for whoever can't wait for that.
+    pub fn hangs_now(&self) -> Option<Fault> {
+        self.part.hangs_now()
+    }
+
+    /// How the thread has ended; `None` while it runs.
+    pub fn ended(&mut self) -> Option<Fault> {
+        match self.end.try_recv() {
+            Ok(fault) => Some(fault),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            // It was reported before.
+            Err(oneshot::error::TryRecvError::Closed) => Some(Fault::Ended),
         }
     }
 

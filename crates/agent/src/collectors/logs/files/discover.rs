@@ -28,7 +28,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender, SyncSender},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -92,7 +92,7 @@ pub(super) struct Discovery {
     deadline: Duration,
     worker: Handle,
     /// Threads that were given up, and where they hang.
-    hung: Vec<(PathBuf, JoinHandle<()>)>,
+    hung: Vec<(PathBuf, Running)>,
     generation: u64,
     news: Receiver<(u64, News)>,
     to_reader: SyncSender<(u64, News)>,
@@ -106,7 +106,7 @@ pub(super) struct Discovery {
 /// A running worker.
 #[derive(Debug)]
 struct Handle {
-    thread: JoinHandle<()>,
+    running: Running,
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
     waker: Waker,
@@ -151,15 +151,21 @@ impl Globs {
 }
 
 impl Discovery {
-    /// Starts walking. `reader` is woken when there is news.
-    pub(super) fn start(config: &FilesConfig, reader: Waker, counters: Arc<Counters>) -> io::Result<Self> {
-        Self::with_deadline(config, reader, counters, DEADLINE)
+    /// Starts walking, on a thread of `part`. `reader` is woken when there is news.
+    pub(super) fn start(
+        config: &FilesConfig,
+        reader: Waker,
+        counters: Arc<Counters>,
+        part: &Part,
+    ) -> io::Result<Self> {
+        Self::with_deadline(config, reader, counters, part, DEADLINE)
     }
 
     fn with_deadline(
         config: &FilesConfig,
         reader: Waker,
         counters: Arc<Counters>,
+        part: &Part,
         deadline: Duration,
     ) -> io::Result<Self> {
         let globs = config.globs.clone();
@@ -174,6 +180,7 @@ impl Discovery {
             to_reader: &to_reader,
             reader: &reader,
             counters: &counters,
+            part,
         };
         let worker = start.start()?;
         let interval = config.rescan_interval;
@@ -190,6 +197,8 @@ impl Discovery {
             to_reader,
             reader,
             counters,
+            part: part.clone(),
+            said: Said::default(),
         })
     }
 
@@ -197,8 +206,6 @@ impl Discovery {
     pub(super) fn matches(&self, path: &Path) -> bool {
         self.routes.matches(path)
     }
-            part: part.clone(),
-            said: Said::default(),
 
     /// The next news, if there is any.
     pub(super) fn news(&self) -> Option<News> {
@@ -231,14 +238,19 @@ impl Discovery {
         let answered = before != self.hung.len();
         self.counters.folders_hung.set(self.hung.len() as u64);
 
-        let hangs_at = self.worker.progress.hangs_at(self.deadline);
-        let ended = self.worker.thread.is_finished();
-        if hangs_at.is_none() && !ended && !answered || self.hung.len() >= MAX_HUNG {
+        let ended = self.worker.running.ended();
+        let hangs_at = self.worker.progress.hangs_at(self.deadline).filter(|_| ended.is_none());
+        let hangs = if hangs_at.is_none() { self.worker.running.hangs_now() } else { None };
+        let fault = ended.or(hangs);
+        if hangs_at.is_none() && fault.is_none() && !answered || self.hung.len() >= MAX_HUNG {
             return Ok(false);
         }
-        if ended {
+        if let Some(fault) = fault {
             self.counters.file_errors.add(1);
-            tracing::error!("the thread that looks for files has ended; starting it again");
+            self.part.fail(&fault);
+            if matches!(fault, Fault::Hangs(_)) && self.part.is_used_up() {
+                return Ok(false);
+            }
         }
         if let Some(path) = &hangs_at {
             self.counters.file_errors.add(1);
@@ -265,13 +277,14 @@ impl Discovery {
             to_reader: &self.to_reader,
             reader: &self.reader,
             counters: &self.counters,
+            part: &self.part,
         };
         let worker = start.start()?;
         self.generation += 1;
 
         let given_up = std::mem::replace(&mut self.worker, worker);
         given_up.stop();
-        self.hung.extend(hangs_at.map(|path| (path, given_up.thread)));
+        self.hung.extend(hangs_at.map(|path| (path, given_up.running)));
         self.counters.folders_hung.set(self.hung.len() as u64);
         Ok(())
     }
@@ -300,19 +313,23 @@ struct Start<'a> {
     to_reader: &'a SyncSender<(u64, News)>,
     reader: &'a Waker,
     counters: &'a Arc<Counters>,
+    part: &'a Part,
 }
 
 impl Start<'_> {
     fn start(self) -> io::Result<Handle> {
         let waker = Waker::new()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let progress = Arc::new(Progress::default());
         let (requests, asked) = mpsc::channel();
+        // Made here, so that a host without inotify instances is reported at the start.
+        let folders = folders::Folders::new(waker.clone())?;
+        let progress = Arc::new(Progress::default());
         let out = Out {
             files: Vec::new(),
             news: self.to_reader.clone(),
             generation: self.generation,
             reader: self.reader.clone(),
+            progress: Arc::clone(&progress),
         };
         let worker = Worker {
             routes: Arc::clone(self.routes),
@@ -325,11 +342,9 @@ impl Start<'_> {
             out,
             counters: Arc::clone(self.counters),
             is_first: self.generation == 0,
+            said: Said::default(),
         };
-        // Made here, so that a host without inotify instances is reported at the start.
-        let folders = folders::Folders::new(waker.clone())?;
-        let thread = thread::Builder::new().name("discover".to_owned()).spawn(move || worker.run(folders))?;
-        Ok(Handle { thread, progress, stop, waker, requests })
+        let running = self.part.start_thread(move |beat| worker.run(beat, folders))?;
+        Ok(Handle { running, progress, stop, waker, requests })
     }
 }
-            said: Said::default(),

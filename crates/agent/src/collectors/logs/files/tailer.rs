@@ -79,7 +79,7 @@ pub struct Tailer {
 
 impl Tailer {
     /// Starts reading. `held` is what the collector holds of this agent's sources; at the `first_start` it never knew the agent. What is read goes to `out`, which closes
-    /// when the tailer was stopped.
+    /// when the tailer was stopped. The threads are of two parts: the one that reads, and the one that finds files.
     ///
     /// # Errors
     /// When the system has no inotify instance or thread left.
@@ -90,14 +90,15 @@ impl Tailer {
         first_start: bool,
         counters: Arc<Counters>,
         out: Sender<Vec<Input>>,
-        part: &Part,
+        (part, finding): (&Part, &Part),
     ) -> io::Result<Self> {
         let hint = |error: io::Error| {
             let hint = "raise fs.inotify.max_user_instances, or the limit of open files";
             io::Error::new(error.kind(), format!("inotify: {error}; {hint}"))
         };
         let watch = Watch::new().map_err(hint)?;
-        let discovery = Discovery::start(&config, watch.waker(), Arc::clone(&counters)).map_err(hint)?;
+        let discovery =
+            Discovery::start(&config, watch.waker(), Arc::clone(&counters), finding).map_err(hint)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, waker) = (Arc::clone(&stop), watch.waker());
         let bounds = Bounds {
@@ -275,8 +276,8 @@ impl TailLoop {
 
     /// Reports that what was read of a file is not what it was.
     fn report(&self, path: &Path, change: Change) {
-        let path = names::display(path);
         let again = |news| self.said.again(&(news, path.to_owned()));
+        let path = names::display(path);
         match change {
             Change::InCopy => {
                 self.counters.files_truncated.add(1);

@@ -2,14 +2,18 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
+
+use lapwing_service::watchdog::Beat;
 
 /// The step that is being taken.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     step: Mutex<Option<(PathBuf, Instant)>>,
+    /// Of the thread that walks, when a watchdog looks after it.
+    beat: OnceLock<Beat>,
 }
 
 /// Paths at which tests hold a walk up.
@@ -17,8 +21,16 @@ pub(super) struct Progress {
 pub(super) static HELD_UP: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 impl Progress {
+    /// The thread that walks has this heart.
+    pub(super) fn has(&self, beat: &Beat) {
+        let _ = self.beat.set(beat.clone());
+    }
+
     /// The next step looks at `path`.
     pub(super) fn begin(&self, path: &Path) {
+        // What happens between two steps is no file system that hangs.
+        self.done();
+        self.beat();
         *self.step.lock().unwrap_or_else(PoisonError::into_inner) = Some((path.to_owned(), Instant::now()));
         #[cfg(test)]
         while HELD_UP.lock().unwrap().iter().any(|held| held == path) {
@@ -30,6 +42,28 @@ impl Progress {
     pub(super) fn tick(&self) {
         if let Some((_, since)) = self.step.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             *since = Instant::now();
+        }
+        self.beat();
+    }
+
+    fn beat(&self) {
+        if let Some(beat) = self.beat.get() {
+            beat.beat();
+        }
+    }
+
+    /// The thread waits from now on, for changes or for whoever takes its news: that may take as long as it likes.
+    pub(super) fn rest(&self) {
+        self.done();
+        if let Some(beat) = self.beat.get() {
+            beat.rest();
+        }
+    }
+
+    /// The thread is at work again.
+    pub(super) fn work(&self) {
+        if let Some(beat) = self.beat.get() {
+            beat.work();
         }
     }
 

@@ -11,6 +11,8 @@ use std::{
     time::Instant,
 };
 
+use lapwing_service::watchdog::Watchdog;
+
 use super::{
     entry::NotFollowed,
     progress::HELD_UP,
@@ -110,7 +112,8 @@ impl Case {
             close_after: Duration::from_secs(1),
         };
         let waker = Waker::new().unwrap();
-        let discovery = Discovery::with_deadline(&config, waker, Arc::default(), deadline).unwrap();
+        let part = Watchdog::default().part("discover", Duration::MAX);
+        let discovery = Discovery::with_deadline(&config, waker, Arc::default(), &part, deadline).unwrap();
         Watching { case: self, discovery, files: Vec::new(), walks: 0 }
     }
 }
@@ -359,7 +362,7 @@ fn a_thread_that_ended_is_started_again_and_finds_what_came_meanwhile() {
     watching.until_walked();
     watching.discovery.worker.stop();
     let until = Instant::now() + PATIENCE;
-    while !watching.discovery.worker.thread.is_finished() {
+    while watching.discovery.worker.running.ended().is_none() {
         assert!(Instant::now() < until, "it goes on");
         thread::sleep(Duration::from_millis(2));
     }

@@ -65,6 +65,7 @@ pub(super) struct Out {
     /// Which of several workers this is: what one that was given up still finds is of no use.
     pub(super) generation: u64,
     pub(super) reader: Waker,
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Out {
@@ -77,8 +78,11 @@ impl Out {
     }
 
     fn send(&self, news: News) -> Result<(), Stopped> {
+        // The reader may be held back for long.
+        self.progress.rest();
         self.news.send((self.generation, news)).map_err(|_| Stopped)?;
         self.reader.wake();
+        self.progress.work();
         Ok(())
     }
 }
@@ -93,18 +97,19 @@ struct Finder<'a> {
     stop: &'a AtomicBool,
     counters: &'a Counters,
     told: &'a mut HashSet<PathBuf>,
+    said: &'a Said<&'static str>,
     /// When changes were looked at last.
     looked: Instant,
     /// Everything is to be looked at again.
     again: bool,
-    said: &'a Said<&'static str>,
     /// Changes are being looked at: those that come meanwhile have their turn behind them.
     following: bool,
 }
 
 impl Worker {
     /// Walks and watches until it is told to stop.
-    pub(super) fn run(mut self, mut folders: Folders) {
+    pub(super) fn run(mut self, beat: &Beat, mut folders: Folders) {
+        self.progress.has(beat);
         // The end of the wish to know is an end like any other.
         let _ = self.go(&mut folders);
     }
@@ -114,6 +119,7 @@ impl Worker {
         let mut next = Instant::now();
         let mut soon = next;
         loop {
+            self.progress.work();
             let mut again = false;
             if next <= Instant::now() {
                 let started = Instant::now();
@@ -125,6 +131,7 @@ impl Worker {
             }
 
             let until = if again { next.min(soon) } else { next };
+            self.progress.rest();
             let mounted =
                 folders.wait(until.saturating_duration_since(Instant::now())).unwrap_or_else(|error| {
                     if let Some(left_out) = self.said.again(&"waiting") {
@@ -136,6 +143,7 @@ impl Worker {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Stopped);
             }
+            self.progress.work();
             self.search()?;
             let mut finder = self.finder(folders, &mut told);
             finder.follow_changes()?;
@@ -156,6 +164,7 @@ impl Worker {
             stop: &self.stop,
             counters: &self.counters,
             told,
+            said: &self.said,
             looked: Instant::now(),
             again: false,
             following: false,
@@ -164,7 +173,6 @@ impl Worker {
 
     /// Looks at everything. Whether that has to be done again soon.
     fn walk(&mut self, folders: &mut Folders, told: &mut HashSet<PathBuf>) -> Result<bool, Stopped> {
-            said: &self.said,
         folders.begin();
         let routes = Arc::clone(&self.routes);
         let mut finder = self.finder(folders, told);
@@ -232,8 +240,6 @@ impl Findings for Finder<'_> {
         if self.out.files.len() < TOGETHER {
             return Ok(());
         }
-        // The reader may be held back for long: that is no hanging file system.
-        self.progress.done();
         self.out.flush()
     }
 

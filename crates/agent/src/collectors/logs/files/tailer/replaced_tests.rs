@@ -54,8 +54,9 @@ impl Case {
         let (out, inputs) = channel(16);
         let held: Vec<SourcePosition> = self.held.values().cloned().collect();
         let counters = Arc::clone(&self.counters);
-        let part = lapwing_service::watchdog::Watchdog::default().part("tail", std::time::Duration::MAX);
-        let tailer = Tailer::start(config, 1000, held, false, counters, out, &part).unwrap();
+        let part = |name| lapwing_service::watchdog::Watchdog::default().part(name, Duration::MAX);
+        let parts = (&part("tail"), &part("discover"));
+        let tailer = Tailer::start(config, 1000, held, false, counters, out, parts).unwrap();
         self.running = Some((tailer, inputs));
     }
 

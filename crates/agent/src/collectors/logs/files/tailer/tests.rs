@@ -47,9 +47,10 @@ impl Tail {
         };
         let counters = Arc::new(Counters::default());
         let (out, turns) = mpsc::channel(2);
-        let part = Watchdog::default().part("tail", PATIENCE);
+        let part = |name| Watchdog::default().part(name, PATIENCE);
+        let parts = (&part("tail"), &part("discover"));
         let tailer =
-            Tailer::start(config, 1000, Vec::new(), true, Arc::clone(&counters), out, &part).unwrap();
+            Tailer::start(config, 1000, Vec::new(), true, Arc::clone(&counters), out, parts).unwrap();
         Self { _tailer: tailer, turns, counters, lines: BTreeMap::new() }
     }
 
