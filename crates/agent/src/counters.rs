@@ -123,6 +123,16 @@ impl Counters {
     /// The counts, for the Prometheus text format, with whether all is well.
     pub fn page(&self, healthy: bool, watchdog: &Watchdog) -> Page {
         let mut page = Page::default();
+        self.write_events(&mut page);
+        self.write_files(&mut page);
+        self.write_disk(&mut page);
+        let healthy = f64::from(u8::from(healthy));
+        page.gauge("lapwing_agent_healthy", "1 while /healthz says ok.", healthy);
+        watchdog.write(&mut page, "lapwing_agent");
+        page
+    }
+
+    fn write_events(&self, page: &mut Page) {
         let events = [
             ("read", self.lines_read.get() + self.points_read.get()),
             ("truncated", self.lines_truncated.get()),
@@ -143,11 +153,9 @@ impl Counters {
         page.counter("lapwing_agent_batches_total", "Acknowledged batches.", self.batches_acknowledged.get());
         page.counter("lapwing_agent_retries_total", "Tries beyond the first.", self.retries.get());
         page.counter("lapwing_agent_leases_total", "Leases taken from the collector.", self.leases.get());
-        page.counter(
-            "lapwing_agent_spool_dropped_records_total",
-            "Records of metrics dropped because the spool was full.",
-            self.records_dropped.get(),
-        );
+    }
+
+    fn write_files(&self, page: &mut Page) {
         page.counter(
             "lapwing_agent_files_truncated_total",
             "Times a file was truncated or replaced while it was read.",
@@ -184,6 +192,14 @@ impl Counters {
             self.folders_hung.get() as f64,
         );
         page.gauge("lapwing_agent_files_open", "Files held open.", self.files_open.get() as f64);
+    }
+
+    fn write_disk(&self, page: &mut Page) {
+        page.counter(
+            "lapwing_agent_spool_dropped_records_total",
+            "Records of metrics dropped because the spool was full.",
+            self.records_dropped.get(),
+        );
         page.gauge(
             "lapwing_agent_spool_bytes",
             "Metrics not acknowledged, in bytes.",
@@ -194,10 +210,6 @@ impl Counters {
             "Disk space of batches that the collector refused for good.",
             self.dead_letter_bytes.get() as f64,
         );
-        let healthy = f64::from(u8::from(healthy));
-        page.gauge("lapwing_agent_healthy", "1 while /healthz says ok.", healthy);
-        watchdog.write(&mut page, "lapwing_agent");
-        page
     }
 }
 

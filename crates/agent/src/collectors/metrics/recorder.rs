@@ -206,7 +206,7 @@ pub async fn replay(
     stop: CancellationToken,
     beat: Beat,
 ) {
-    let mut held = match carried {
+    let held = match carried {
         Ok(held) => held,
         Err(error) => {
             let problem = format!("{error}; metrics are not shipped until the agent is restarted");
@@ -214,58 +214,85 @@ pub async fn replay(
             return stop.cancelled().await;
         }
     };
-    let Recording { spool, appended, unrecorded, given_up, .. } = &*recording;
-    let mut next = held.next;
-    let mut damaged = false;
-    // The collector acknowledged more, and was restored from an older copy: what is missing at first was given up by then.
-    let mut restored = next < given_up.load(Ordering::Relaxed);
-    loop {
-        beat.work();
-        let records = tokio::select! {
-            records = spool.read(next, READ_BYTES) => records,
-            () = stop.cancelled() => return,
-        };
-        beat.rest();
-        let records = match records {
-            Ok(records) if records.is_empty() => {
-                report(&counters, Part::Replaying, None);
-                tokio::select! { () = appended.notified() => continue, () = stop.cancelled() => return }
-            }
-            Ok(records) => records,
-            Err(SpoolError::Damaged { index, .. }) => {
-                tracing::error!("metrics: record {index} of the spool is damaged and left out");
-                (next, damaged) = (index + 1, true);
-                continue;
-            }
-            Err(error) => {
-                let problem =
-                    format!("{error}; what is in the spool waits, and is read again in a few seconds");
-                report(&counters, Part::Replaying, Some(problem));
-                tokio::select! { () = tokio::time::sleep(AGAIN) => continue, () = stop.cancelled() => return }
-            }
-        };
-        report(&counters, Part::Replaying, None);
-        for record in records {
-            next = record.index + 1;
-            let Some(points) = decode(&record.payload) else {
-                tracing::error!("metrics: record {} of the spool is not metrics and left out", record.index);
-                damaged = true;
-                continue;
-            };
-            let cause = match std::mem::take(&mut damaged) {
-                true => DAMAGED,
-                false if std::mem::take(&mut restored) => RESTORED,
-                false if !unrecorded.is_empty() && points.first == unrecorded.end => CRASHED,
-                false => FULL,
-            };
-            let missing = held.take(next, &points.range(), cause);
-            counters.points_dropped.add(missing);
-            let input = Input::Metrics { columns: points.columns, position: held.position() };
-            let sent = tokio::select! { sent = out.send(vec![input]) => sent.is_ok(), () = stop.cancelled() => false };
-            if !sent {
-                return;
+    let mut replay = Replay::new(&recording, held, &counters);
+    tokio::select! { () = replay.run(&out, &beat) => {}, () = stop.cancelled() => {} }
+}
+
+/// Records on their way from the spool to the pipeline.
+struct Replay<'a> {
+    recording: &'a Recording,
+    counters: &'a Counters,
+    held: Held,
+    /// The next record to read.
+    next: u64,
+    /// The record before the next one can't be read.
+    damaged: bool,
+    /// The collector acknowledged more, and was restored from an older copy: what is missing at first was given up by then.
+    restored: bool,
+}
+
+impl<'a> Replay<'a> {
+    fn new(recording: &'a Recording, held: Held, counters: &'a Counters) -> Self {
+        let next = held.next;
+        let restored = next < recording.given_up.load(Ordering::Relaxed);
+        Self { recording, counters, held, next, damaged: false, restored }
+    }
+
+    /// Hands on what there is and what comes, until nobody takes it any more.
+    async fn run(&mut self, out: &Sender<Vec<Input>>, beat: &Beat) {
+        loop {
+            beat.work();
+            let records = self.recording.spool.read(self.next, READ_BYTES).await;
+            beat.rest();
+            match records {
+                Ok(records) if records.is_empty() => {
+                    report(self.counters, Part::Replaying, None);
+                    self.recording.appended.notified().await;
+                }
+                Ok(records) => {
+                    report(self.counters, Part::Replaying, None);
+                    for input in records.into_iter().filter_map(|record| self.take(&record)) {
+                        if out.send(vec![input]).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                Err(SpoolError::Damaged { index, .. }) => self.leave_out(index, "is damaged"),
+                Err(error) => {
+                    let problem =
+                        format!("{error}; what is in the spool waits, and is read again in a few seconds");
+                    report(self.counters, Part::Replaying, Some(problem));
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         }
+    }
+
+    /// The points of a record, and what is missing before them.
+    fn take(&mut self, record: &Record) -> Option<Input> {
+        let Some(points) = decode(&record.payload) else {
+            self.leave_out(record.index, "is not metrics");
+            return None;
+        };
+        self.next = record.index + 1;
+        let unrecorded = &self.recording.unrecorded;
+        let cause = match std::mem::take(&mut self.damaged) {
+            true => DAMAGED,
+            false if std::mem::take(&mut self.restored) => RESTORED,
+            false if !unrecorded.is_empty() && points.first == unrecorded.end => CRASHED,
+            false => FULL,
+        };
+        let missing = self.held.take(self.next, &points.range(), cause);
+        self.counters.points_dropped.add(missing);
+        Some(Input::Metrics { columns: points.columns, position: self.held.position() })
+    }
+
+    fn leave_out(&mut self, index: u64, reason: &'static str) {
+        if let Some(left_out) = self.recording.said.again(&reason) {
+            tracing::error!("metrics: record {index} of the spool {reason} and left out{left_out}");
+        }
+        self.next = index + 1;
+        self.damaged = true;
     }
 }
 
