@@ -20,6 +20,7 @@ mod fingerprint;
 mod holes;
 mod identity;
 mod keys;
+mod last_lines;
 mod lines;
 mod names;
 mod tailer;

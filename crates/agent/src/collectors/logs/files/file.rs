@@ -33,6 +33,7 @@ use super::{
     fingerprint::{Fingerprint, HEAD, Hashed, Marks},
     identity::{About, Identity},
     keys::fits,
+    last_lines::LastLines,
     names,
 };
 use crate::input::LinePart;
@@ -290,6 +291,7 @@ impl TailedFile {
                 mark_hashes,
                 known_from: self.known.map_or(0, |known| known.from),
                 known_to: self.known.map_or(0, |known| known.to),
+                last_lines_hashes: LastLines::of(&self.trace).to_position(),
             })),
             events_read: self.events.read,
             events_truncated: self.events.truncated,
@@ -303,6 +305,7 @@ impl TailedFile {
             head: self.head,
             trace: Hashed::trace(&self.trace),
             marks: self.marks.clone(),
+            last_lines: LastLines::of(&self.trace),
         }
     }
 

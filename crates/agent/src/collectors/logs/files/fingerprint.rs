@@ -13,7 +13,7 @@ use lapwing::v1::FilePosition;
 use memchr::{memchr_iter, memrchr};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::content::Content;
+use super::{content::Content, last_lines::LastLines};
 
 /// First bytes that tell a file from another.
 pub(super) const HEAD: usize = 1024;
@@ -62,6 +62,7 @@ pub(super) struct Fingerprint {
     /// The bytes before `offset`. Of a position of an agent that did not tell yet: none.
     pub(super) trace: Hashed,
     pub(super) marks: Marks,
+    pub(super) last_lines: LastLines,
 }
 
 impl Hashed {
@@ -191,6 +192,7 @@ impl Fingerprint {
                 Hashed::default()
             },
             marks: Marks::of_position(position),
+            last_lines: LastLines::of_position(&position.last_lines_hashes),
         }
     }
 
@@ -236,8 +238,14 @@ impl Fingerprint {
 
     /// Where the position is, when something before it was cut off: its bytes stand elsewhere, and so do those at the marks.
     pub(super) fn moved_to(&self, content: &mut Content, size: u64) -> io::Result<Option<u64>> {
+        if self.has_head(content)? {
+            return Ok(None);
+        }
+        if let Some(place) = self.last_lines.end_at_start_of(content)? {
+            return Ok(Some(place));
+        }
         let length = self.trace.length as usize;
-        if length < TRACE || self.has_head(content)? {
+        if length < TRACE {
             return Ok(None);
         }
         let mut start = 0u64;
@@ -303,6 +311,7 @@ mod tests {
             head: Hashed::new(&bytes[..HEAD.min(bytes.len())]),
             trace: Hashed::trace(bytes),
             marks,
+            last_lines: LastLines::of(last(bytes, HEAD)),
         }
     }
 

@@ -56,27 +56,55 @@ impl TailedFile {
             return Ok(Succession::None);
         }
         let common = self.common_start(old)?;
-        let is_most = common > 0 && common >= about.size / 2;
-        if !is_most || (common < EVIDENCE && (!about.is_unlinked || common < about.size)) {
-            return Ok(Succession::None);
+        let is_all = common >= about.size;
+        let parted = self.line_start(common)?;
+        let known = if is_all { None } else { self.changed_lines(old, parted, size)? };
+        let kept = known.map_or(common, |known| parted + (known.to - known.from));
+        let is_most = kept > 0 && kept >= about.size / 2;
+        if !is_most || (kept < EVIDENCE && !(is_all && about.is_unlinked)) {
+            return self.succeed_without_head(old, about.is_unlinked, size);
         }
 
-        if common >= about.size {
+        if is_all {
             self.take_over(old)?;
             return Ok(Succession::Whole);
         }
-        let before = self.content.read_at(0, usize::try_from(common).unwrap_or(usize::MAX))?;
-        let parted = memrchr(b'\n', &before).map_or(0, |end| end as u64 + 1);
         if common == size {
             // Only its end was cut off.
             self.go_to(size)?;
             self.within_line = parted < size;
         } else {
             self.go_to(parted)?;
-            self.known = self.changed_lines(old, common, size)?;
+            self.known = known;
         }
         self.grow_head()?;
         Ok(Succession::Part)
+    }
+
+    /// Goes behind the last lines of `old`, when this file begins with them and most of what was before them was cut off.
+    fn succeed_without_head(&mut self, old: &Self, is_unlinked: bool, size: u64) -> io::Result<Succession> {
+        // One that still has a name was renamed, and few lines in common do not tell that this one is no new file.
+        let place = old.fingerprint().moved_to(&mut self.content, size)?;
+        let Some(place) = place.filter(|place| is_unlinked || *place >= EVIDENCE) else {
+            return Ok(Succession::None);
+        };
+        self.go_to(place)?;
+        self.grow_head()?;
+        Ok(Succession::Part)
+    }
+
+    /// The start of the line that `place` is in.
+    fn line_start(&mut self, place: u64) -> io::Result<u64> {
+        let mut end = place;
+        while end > 0 {
+            let start = end.saturating_sub(CHUNK as u64);
+            let bytes = self.content.read_at(start, usize::try_from(end - start).unwrap_or(CHUNK))?;
+            if let Some(line_end) = memrchr(b'\n', &bytes) {
+                return Ok(start + line_end as u64 + 1);
+            }
+            end = start;
+        }
+        Ok(0)
     }
 
     /// Goes to where an old file is by what the collector holds of it.
@@ -114,22 +142,69 @@ impl TailedFile {
         }
     }
 
-    /// Which lines behind the first difference are the last ones that were read of the old file.
-    fn changed_lines(&mut self, old: &mut Self, common: u64, size: u64) -> io::Result<Option<Known>> {
-        if old.trace.is_empty() || old.within_line {
+    /// Which lines from `parted` on, the first that differs, are the last ones that were read of the old file.
+    fn changed_lines(&mut self, old: &mut Self, parted: u64, size: u64) -> io::Result<Option<Known>> {
+        let Some(read) = old.offset.checked_sub(parted).filter(|read| *read > 0 && !old.within_line) else {
             return Ok(None);
-        }
-        let rest = self.content.read_at(common, usize::try_from(size - common).unwrap_or(usize::MAX))?;
-        let read = old.content.read_at(common, usize::try_from(old.offset - common).unwrap_or(usize::MAX))?;
-        let trace = &old.trace[old.trace.len().saturating_sub(read.len())..];
-        let Some(found) = memmem::find(&rest, trace) else { return Ok(None) };
-        let end = found + trace.len();
-        let same = rest[..end].iter().rev().zip(read.iter().rev()).take_while(|(a, b)| a == b).count();
+        };
+        let length = old.trace.len().min(usize::try_from(read).unwrap_or(usize::MAX));
+        let trace = &old.trace[old.trace.len() - length..];
+        let Some(end) = self.find(trace, parted, size)? else { return Ok(None) };
+        let same = self.common_end(old, end, read.min(end - parted))?;
 
-        // The first of these lines that is the same as a whole begins behind a line end.
-        let Some(start) = memchr(b'\n', &rest[end - same..end]) else { return Ok(None) };
-        let from = common + (end - same + start) as u64 + 1;
-        Ok(Some(Known { from, to: common + end as u64 }).filter(|known| known.from < known.to))
+        // The first of these lines that is the same as a whole begins at a line end in both.
+        let start = end - same;
+        let is_line =
+            self.line_start(start)? == start && old.line_start(old.offset - same)? == old.offset - same;
+        let from = if is_line { Some(start) } else { self.next_line(start, end)? };
+        Ok(from.map(|from| Known { from, to: end }).filter(|known| known.from < known.to))
+    }
+
+    /// The end of the first place from `from` on where these bytes stand.
+    fn find(&mut self, bytes: &[u8], from: u64, size: u64) -> io::Result<Option<u64>> {
+        let finder = memmem::Finder::new(bytes);
+        let mut at = from;
+        while !bytes.is_empty() && at + bytes.len() as u64 <= size {
+            let chunk = self.content.read_at(at, CHUNK + bytes.len() - 1)?;
+            if let Some(found) = finder.find(&chunk) {
+                return Ok(Some(at + (found + bytes.len()) as u64));
+            }
+            at += CHUNK as u64;
+        }
+        Ok(None)
+    }
+
+    /// How many bytes before `end` are those before the old file's position; `limit` at most.
+    fn common_end(&mut self, old: &mut Self, end: u64, limit: u64) -> io::Result<u64> {
+        let mut same = 0;
+        while same < limit {
+            let length = CHUNK.min(usize::try_from(limit - same).unwrap_or(CHUNK));
+            let before = same + length as u64;
+            let new = self.content.read_at(end - before, length)?;
+            let old = old.content.read_at(old.offset - before, length)?;
+            let more = new.iter().rev().zip(old.iter().rev()).take_while(|(a, b)| a == b).count();
+            same += more as u64;
+            if more < length {
+                break;
+            }
+        }
+        Ok(same)
+    }
+
+    /// The start of the first line behind `from` and before `end`.
+    fn next_line(&mut self, from: u64, end: u64) -> io::Result<Option<u64>> {
+        let mut at = from;
+        while at < end {
+            let chunk = self.content.read_at(at, CHUNK)?;
+            if let Some(line_end) = memchr(b'\n', &chunk) {
+                return Ok(Some(at + line_end as u64 + 1));
+            }
+            if chunk.is_empty() {
+                break;
+            }
+            at += chunk.len() as u64;
+        }
+        Ok(None)
     }
 
     /// Passes lines that are known from the old file, once it is at them.

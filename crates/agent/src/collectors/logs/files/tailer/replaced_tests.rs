@@ -220,3 +220,64 @@ fn a_copy_takes_the_place_of_the_newest_file_of_its_name_and_not_of_one_that_was
     fs::rename(path.with_extension("new"), &path).unwrap();
     case.wait_for_lines(&["new"]);
 }
+
+/// Lines of many lengths, and one that is longer than all that is remembered of a file.
+fn numbered(range: std::ops::Range<usize>) -> String {
+    let length = |n: usize| if n == 97 { 5_000 } else { n % 130 };
+    range.map(|n| format!("2026-11-28 line number {n} {}\n", "x".repeat(length(n)))).collect()
+}
+
+#[test]
+fn a_file_whose_head_was_cut_off_goes_on_behind_the_lines_that_were_kept() {
+    for kept in [2, 3, 4, 12, 50] {
+        for (in_place, away) in [(true, false), (true, true), (false, false), (false, true)] {
+            let mut case = Case::new();
+            let path = case.path("logs/app.log");
+            append(&path, &numbered(0..100));
+            case.start();
+            case.wait("all lines", |case| case.lines.len() == 100);
+            case.lines.clear();
+
+            if away {
+                case.stop();
+            }
+            let left = numbered(100 - kept..100) + "new\n";
+            let written = if in_place { path.clone() } else { path.with_extension("new") };
+            fs::write(&written, left).unwrap();
+            fs::rename(&written, &path).unwrap();
+            if away {
+                case.start();
+            }
+            case.wait("the new line", |case| case.lines.iter().any(|line| line == "new"));
+            assert_eq!(case.lines, ["new"], "{kept} lines kept, in place: {in_place}, away: {away}");
+            assert!(case.dropped.is_empty(), "{:?}", case.dropped);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_truncated_loses_no_line_that_begins_as_the_last_ones_read() {
+    let mut case = Case::new();
+    let path = case.path("logs/app.log");
+    append(&path, &"nothing tells these lines apart, not even a time\n".repeat(50));
+    case.start();
+    case.wait("all lines", |case| case.lines.len() == 50);
+    case.lines.clear();
+    fs::write(&path, "nothing tells these lines apart, not even a time\n".repeat(4)).unwrap();
+    case.wait("the lines behind the truncation", |case| case.lines.len() == 4);
+}
+
+#[test]
+fn an_early_line_that_is_changed_in_a_copy_is_all_that_is_read_of_it() {
+    let mut case = Case::new();
+    let path = case.path("logs/app.log");
+    append(&path, &numbered(0..100));
+    case.start();
+    case.wait("all lines", |case| case.lines.len() == 100);
+    case.lines.clear();
+    let edited = numbered(0..100).replace("number 3 ", "number three ") + "new\n";
+    fs::write(path.with_extension("new"), edited).unwrap();
+    fs::rename(path.with_extension("new"), &path).unwrap();
+    case.wait("the new line", |case| case.lines.iter().any(|line| line == "new"));
+    assert_eq!(case.lines, ["2026-11-28 line number three xxx", "new"]);
+}
