@@ -37,7 +37,12 @@ pub(super) const ALL: &[Scenario] = &[
         write_in_place,
     )
     .short(),
-    Scenario::new("replaced", "files replaced by copies of themselves, and cut at head and end", replace_files),
+    Scenario::new(
+        "replaced",
+        "files replaced by copies of themselves, and cut at the head, also while the agent is down; `kill -9` of it",
+        replace_files,
+    )
+    .short(),
     Scenario::new(
         "partial-lines",
         "last lines without an end that go on later, over `kill -9` of the agent",
@@ -184,31 +189,39 @@ fn replace_files(stage: &mut Stage) -> Result<()> {
         let more: String = (next..next + 50).map(|n| line::line(1, n) + "\n").collect();
         next += 50;
         all.extend_from_slice(more.as_bytes());
+        let is_down = round % 3 == 2;
+        if is_down {
+            stage.kill(Agent)?;
+        }
+        // As rsync and editors do it, as a program does it, and keeping the last lines, in place and as `sed -i` does it.
         match round % 4 {
-            // As rsync and editors do it ...
-            0 | 1 => {
-                let new = path.with_extension("new");
-                fs::write(&new, &all)?;
-                fs::rename(&new, &path)?;
-            }
-            // ... keeping the last lines, in place ...
+            0 | 1 => replace(&path, &all)?,
             2 => {
                 let start = all.len() / 2;
-                let start =
-                    start + all[start..].iter().position(|byte| *byte == b'\n').context("a line end")? + 1;
-                all.drain(..start);
-                fs::write(&path, &all)?;
+                let end = all[start..].iter().position(|byte| *byte == b'\n').context("a line end")?;
+                all.drain(..=start + end);
+                if round % 8 == 2 { fs::write(&path, &all)? } else { replace(&path, &all)? }
             }
-            // ... and as a program does it.
             _ => OpenOptions::new().append(true).open(&path)?.write_all(more.as_bytes())?,
         }
-        // Over a restart only hashes are left to compare by, and a few lines may come twice (docs/sources/files.md): the
-        // agent is left alone here.
+        if is_down {
+            stage.start(Agent)?;
+        }
         wait::until("the new lines are read", PATIENCE, || Ok((stage.visible()? >= next).then_some(())))?;
+        if round % 3 == 1 {
+            stage.kill(Agent)?;
+            stage.start(Agent)?;
+        }
     }
     stage.written(1, next);
     stage.prove("files written anew", rounds, 8);
     Ok(())
+}
+
+fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, content)?;
+    Ok(fs::rename(&new, path)?)
 }
 
 fn write_partial_lines(stage: &mut Stage) -> Result<()> {
