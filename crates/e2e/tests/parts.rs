@@ -70,7 +70,7 @@ fn every_line_is_there_once(planted: &Planted, writer: lapwing_e2e::writer::Runn
 fn an_agent_outlives_a_panic_and_a_hang_of_each_of_its_parts() -> Result<()> {
     let planted = Planted::start()?;
     let agent = Program { name: "agent", address: &planted.rig.admin };
-    let writer = Writer::new(&planted.rig.logs().join("app-1.log"), 1)?.run(20, Duration::from_millis(5));
+    let writer = Writer::new(&planted.rig.logs().join("app-1.log"), 1)?.run(20, Duration::from_millis(50));
     for part in ["tail", "discover", "metrics", "recorder", "replay", "trim", "pipeline", "admin"] {
         for fault in ["panic", "hang"] {
             planted.outlives(&agent, part, fault)?;
@@ -82,7 +82,7 @@ fn an_agent_outlives_a_panic_and_a_hang_of_each_of_its_parts() -> Result<()> {
 #[test]
 fn an_agent_whose_runtime_panics_or_hangs_ends_and_a_start_brings_every_line() -> Result<()> {
     let mut planted = Planted::start()?;
-    let writer = Writer::new(&planted.rig.logs().join("app-1.log"), 1)?.run(20, Duration::from_millis(5));
+    let writer = Writer::new(&planted.rig.logs().join("app-1.log"), 1)?.run(20, Duration::from_millis(50));
     for fault in ["panic", "hang"] {
         planted.plant("agent", "runtime", fault)?;
         let ended = planted.rig.agent.wait(PATIENCE)?;
