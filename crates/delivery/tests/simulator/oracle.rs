@@ -28,6 +28,9 @@ pub(crate) struct Oracle {
     acknowledged: BTreeSet<usize>,
     /// Ids that the agent set aside, since they were refused for good.
     pub(crate) aside: BTreeSet<usize>,
+    /// Ids of points that were set aside before a collector was set back. It may have lost what stood for them: they are counted once
+    /// more then, as lost.
+    aside_before: BTreeSet<usize>,
     /// Ids of lines that a collector lost when it was set back, and whose file was gone by then.
     gone: BTreeSet<usize>,
     /// Digests of what is journaled, by sender, epoch and sequence.
@@ -109,6 +112,7 @@ impl Oracle {
     ) {
         self.acknowledged.retain(|id| held.contains(id));
         self.journaled.clone_from(journaled);
+        self.aside_before.extend(self.points.intersection(&self.aside));
         for id in before.difference(held) {
             if self.points.contains(id) {
                 self.losses += 1;
@@ -138,8 +142,9 @@ impl Oracle {
             let text = format!("{stored} stored + {counted} counted + {aside} aside of {observed}");
             return Err(broken("points are stored or counted", text));
         }
-        if counted > self.losses && !self.count_lost {
-            let text = format!("{counted} points are counted as lost, the spool gave up {}", self.losses);
+        let causes = self.losses + self.aside_before.len() as u64;
+        if counted > causes && !self.count_lost {
+            let text = format!("{counted} points are counted as lost, {causes} were given up");
             return Err(broken("no loss without a cause", text));
         }
         Ok(())

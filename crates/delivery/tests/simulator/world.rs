@@ -19,10 +19,6 @@ const STEPS: usize = 350;
 /// Rounds without faults in which everything must arrive.
 const ROUNDS: usize = 500;
 
-/// Seeds that find a hole which is not mended yet: points that come twice after a collector was set back to an older copy
-/// while the spool of an agent was hurt, too (docs/simulator.md). Five of the 750 seeds with such a collector.
-pub(crate) const OPEN: [u64; 5] = [1071, 1575, 1799, 2615, 2951];
-
 pub(crate) struct World {
     random: Random,
     pub(crate) trace: Trace,
@@ -147,6 +143,11 @@ impl World {
 
     fn retry(&mut self, host: usize) {
         let pick = self.random.below(64);
+        self.retry_one(host, pick);
+    }
+
+    /// Sends again what is under way at a place.
+    fn retry_one(&mut self, host: usize, pick: usize) {
         let Host { number, process, zombie, .. } = &mut self.hosts[host];
         let session = process.as_mut().and_then(|process| process.session.as_mut());
         for session in session.into_iter().chain(zombie) {
@@ -307,6 +308,10 @@ impl World {
         for host in 0..self.hosts.len() {
             self.recover(host)?;
             self.retry(host);
+            if self.ground.restored {
+                // What waits for it is given up now and then. An agent sends again all that is under way, and so the oldest, too.
+                self.retry_one(host, 0);
+            }
             self.read(host);
             self.ship(host);
         }
