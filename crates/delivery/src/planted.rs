@@ -9,7 +9,7 @@ pub enum Bug {
     WatermarkJumpsGap,
     /// A run that was taken over from still delivers.
     LeaseDoesNotFence,
-    /// A run that was taken over from gets the lease again.
+    /// A run that was taken over from gets the lease again, and does not tell the number of the one it had.
     LeaseComesBack,
     /// What was read under a lease that a restored collector does not know counts as read under the one that it gave again.
     LeaseGivenAgain,
