@@ -14,6 +14,9 @@ use crate::{
 /// `Batch.dropped_cause` of a batch whose rows were refused for good and set aside by the agent.
 pub const DEAD_LETTER: &str = "dead_letter";
 
+/// Why events of a batch that was acknowledged are not stored: the collector could not turn it into rows.
+pub const UNREADABLE: &str = "unreadable";
+
 /// Why a batch can't be unpacked.
 #[derive(Debug, Error)]
 pub enum BatchError {

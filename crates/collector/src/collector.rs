@@ -42,6 +42,7 @@ use crate::{
     http,
     ingest::{Door, DoorOptions, IngestService, Intake},
     ledger::Books,
+    left_out::LeftOut,
     local,
     processor::Processor,
     query::QueryService,
@@ -97,12 +98,24 @@ pub async fn run(config: CollectorConfig, stop: CancellationToken) -> Result<()>
     recovery::catch_up(&journal, next).await?;
     let agents = Arc::new(Agents::default());
     let first = replay_from(journal.stats().first, next);
-    let processor = Processor::start(config.workers, first, Arc::clone(&tables), Arc::clone(&counters))?;
+    let left_out = LeftOut {
+        journal: journal.clone(),
+        agents: Arc::clone(&agents),
+        journal_room: journal_room(config.journal_max_bytes),
+    };
+    let processor = Processor::start(
+        config.workers,
+        first,
+        Arc::clone(&tables),
+        left_out.clone(),
+        Arc::clone(&counters),
+    )?;
     let recovery = Recovery {
         journal: journal.clone(),
         agents: Arc::clone(&agents),
         processor: processor.clone(),
         aside: Aside::new(&config.data_dir, Arc::clone(&counters)),
+        left_out,
         time_ahead: config.time_ahead,
     };
     recovery.replay(first, next).await?;

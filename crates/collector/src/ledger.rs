@@ -34,7 +34,13 @@ fn add(sources: &mut BTreeMap<(String, String), LedgerEntry>, entry: LedgerEntry
         return;
     };
     let (numbered, other) = if known.told.is_some() { (known, entry) } else { (entry, known) };
+    let mut dropped = numbered.dropped;
+    for (cause, events) in other.dropped {
+        let sum = dropped.entry(cause).or_insert(0);
+        *sum = sum.saturating_add(events);
+    }
     let joined = LedgerEntry {
+        dropped,
         journaled: numbered.journaled.saturating_add(other.journaled),
         unnumbered: numbered.unnumbered.saturating_add(other.unnumbered),
         missing: numbered.missing.saturating_add(other.missing),
@@ -50,12 +56,12 @@ fn entry_of(account: &Account) -> LedgerEntry {
         truncated: account.truncated,
         spooled: account.spooled,
         acknowledged: account.acknowledged,
-        dropped: account.dropped.clone(),
     };
     LedgerEntry {
         agent: account.agent.clone(),
         source: account.source.clone(),
         told: account.told.then_some(told),
+        dropped: account.dropped.clone(),
         journaled: account.journaled,
         unnumbered: if account.told { 0 } else { account.journaled },
         missing: account.missing,

@@ -17,6 +17,7 @@ pub mod ingest;
 
 pub mod agents;
 pub mod ledger;
+pub mod left_out;
 pub mod recovery;
 pub mod trimming;
 

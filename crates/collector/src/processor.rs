@@ -25,7 +25,7 @@ use lapwing_store::{
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc as async_mpsc};
 
-use crate::counters::Counters;
+use crate::{counters::Counters, left_out::LeftOut};
 
 /// Bytes on their way from the wire to the tables, as they lie in memory.
 const BUDGET: usize = 48 << 20;
@@ -72,6 +72,8 @@ struct Job {
 }
 
 type Done = (u64, Option<(Table, RecordBatch)>, Option<Room>);
+/// A record whose rows are left out.
+type Failed = (u64, Option<Room>);
 
 /// Handle to workers and sequencer.
 #[derive(Debug, Clone)]
@@ -108,7 +110,8 @@ impl Progress {
 }
 
 impl Processor {
-    /// Starts `workers` threads and the sequencer; `next` is the first journal record that is to pass.
+    /// Starts `workers` threads and the sequencer; `next` is the first journal record that is to pass. `books` are told of rows that are
+    /// left out.
     ///
     /// # Errors
     /// When the system has no thread left.
@@ -116,17 +119,20 @@ impl Processor {
         workers: usize,
         next: u64,
         tables: Arc<Tables>,
+        books: LeftOut,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::channel();
         // Unbounded, but every job in it holds room of the budget.
         let (done, finished) = async_mpsc::unbounded_channel();
+        let (failed, left_out) = async_mpsc::unbounded_channel();
         let inbox = Arc::new(Mutex::new(inbox));
         for _ in 0..workers {
-            let (inbox, done, counters) = (Arc::clone(&inbox), done.clone(), Arc::clone(&counters));
+            let (inbox, counters) = (Arc::clone(&inbox), Arc::clone(&counters));
+            let (done, failed) = (done.clone(), failed.clone());
             thread::Builder::new()
                 .name("processor".to_owned())
-                .spawn(move || work(&inbox, &done, &counters))?;
+                .spawn(move || work(&inbox, &done, &failed, &counters))?;
         }
         let progress = Arc::new(Progress {
             handed: AtomicU64::new(0),
@@ -135,6 +141,7 @@ impl Processor {
             seen: Mutex::new((next, Instant::now())),
         });
         tokio::spawn(sequence(finished, Arc::clone(&progress), tables));
+        tokio::spawn(book(left_out, books, done.clone(), Arc::clone(&progress)));
         Ok(Self { jobs, done, budget: Arc::new(Semaphore::new(BUDGET / UNIT)), progress })
     }
 
@@ -175,19 +182,42 @@ impl Processor {
     }
 }
 
-fn work(inbox: &Mutex<mpsc::Receiver<Job>>, done: &async_mpsc::UnboundedSender<Done>, counters: &Counters) {
+fn work(
+    inbox: &Mutex<mpsc::Receiver<Job>>,
+    done: &async_mpsc::UnboundedSender<Done>,
+    failed: &async_mpsc::UnboundedSender<Failed>,
+    counters: &Counters,
+) {
     loop {
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { index, columns, about, room }) = job else { return };
-        let rows = isolated(counters, || record_batch(&columns, &about));
-        if let Err(error) = &rows {
-            counters.unreadable_records.add(1);
-            tracing::error!("journal record {index}: {error}; its rows are left out");
-        }
-        let rows = rows.ok();
-        if done.send((index, rows, room)).is_err() {
+        let sent = match isolated(counters, || record_batch(&columns, &about)) {
+            Ok(rows) => done.send((index, Some(rows), room)).is_ok(),
+            Err(error) => {
+                counters.unreadable_records.add(1);
+                tracing::error!("journal record {index}: {error}; its rows are left out");
+                failed.send((index, room)).is_ok()
+            }
+        };
+        if !sent {
             return;
         }
+    }
+}
+
+/// Has the books know of rows that are left out; then their record passes.
+async fn book(
+    mut failed: async_mpsc::UnboundedReceiver<Failed>,
+    books: LeftOut,
+    done: async_mpsc::UnboundedSender<Done>,
+    progress: Arc<Progress>,
+) {
+    while let Some((index, room)) = failed.recv().await {
+        if let Some(booked) = books.book(index).await {
+            progress.handed.fetch_max(booked, Ordering::AcqRel);
+            let _ = done.send((booked, None, None));
+        }
+        let _ = done.send((index, None, room));
     }
 }
 

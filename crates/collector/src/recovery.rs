@@ -22,6 +22,7 @@ pub use self::aside::Aside;
 use crate::{
     agents::Agents,
     ingest::{about, nanos},
+    left_out::LeftOut,
     processor::{Processor, Share},
 };
 
@@ -53,6 +54,8 @@ pub struct Recovery {
     pub processor: Processor,
     /// Where records go that can't be read.
     pub aside: Aside,
+    /// Has the ledger know of their rows.
+    pub left_out: LeftOut,
     /// How far ahead of its coming the time of a row may be.
     pub time_ahead: Duration,
 }
@@ -111,11 +114,11 @@ impl Recovery {
         match AssertUnwindSafe(self.rows(index, *record)).catch_unwind().await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => {
-                self.set_aside(index, payload, &error);
+                self.leave_out(index, payload, &error).await;
                 Ok(0)
             }
             Err(_) => {
-                self.set_aside(index, payload, "its rows can't be read: a panic, see above");
+                self.leave_out(index, payload, "its rows can't be read: a panic, see above").await;
                 Ok(0)
             }
         }
@@ -142,6 +145,12 @@ impl Recovery {
         let rows = columns.rows();
         self.processor.rows(index, columns, about(&batch, index), room);
         Ok(rows)
+    }
+
+    /// As [`Recovery::set_aside`], of a batch that is in the books. The record that says so is read and passes in its turn.
+    async fn leave_out(&self, index: u64, payload: &[u8], reason: &str) {
+        self.left_out.book(index).await;
+        self.set_aside(index, payload, reason);
     }
 
     /// The record's bytes are kept, and the order goes on behind it.

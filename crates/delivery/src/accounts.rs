@@ -8,7 +8,7 @@ mod booking;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use lapwing::v1::Origin;
+use lapwing::{batch, v1::Origin};
 use prost::Message;
 
 use self::booking::Counts;
@@ -66,7 +66,7 @@ pub struct Account {
     /// Of these, those that the agent knew to be durable.
     #[prost(uint64, tag = "7")]
     pub acknowledged: u64,
-    /// Of these, those that are in no batch, by cause.
+    /// Of these, those that are in no batch, by cause; and those of batches that could not be turned into rows, whoever sent them.
     #[prost(btree_map = "string, uint64", tag = "8")]
     pub dropped: BTreeMap<String, u64>,
     /// Rows in the journal.
@@ -180,6 +180,17 @@ impl Accounts {
         while self.unconfirmed.len() > MAX_UNCONFIRMED || bytes > MAX_UNCONFIRMED_BYTES {
             let Some(oldest) = self.unconfirmed.pop_front() else { return };
             bytes -= size(&oldest);
+        }
+    }
+
+    /// Rows that were booked as journaled can't be stored: they are dropped.
+    pub fn leave_out(&mut self, agent: &str, rows: &[SourceRows]) {
+        for SourceRows { source, rows } in rows {
+            let account = self.account(agent, source);
+            let moved = account.journaled.min(*rows);
+            account.journaled -= moved;
+            let dropped = account.dropped_for(batch::UNREADABLE.to_owned());
+            *dropped = dropped.saturating_add(moved);
         }
     }
 

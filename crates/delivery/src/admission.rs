@@ -16,7 +16,7 @@ use prost::Message;
 use crate::{
     accounts::{Accounts, Booking, SourceRows},
     bounds::{MAX_POSITIONS, MAX_POSITIONS_BYTES},
-    journal::{AgentRecord, KeyRecord, Move},
+    journal::{AgentRecord, KeyRecord, LeftOutRecord, Move},
     planted::{self, Bug},
     positions::Positions,
     sender::is_restored,
@@ -34,6 +34,8 @@ const KEY_AGE: u64 = 86_400_000_000_000;
 const KEYS: usize = 100_000;
 /// Their bytes.
 const KEYS_BYTES: usize = 4 << 20;
+/// Journal records remembered whose rows are left out: a start may meet them, and the word of it, once more.
+const LEFT_OUT: usize = 1024;
 
 /// What is to be done with a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub struct Agent {
     previous: Run,
     /// Number of the live lease; 0 when it has none.
     lease: u64,
+    /// Journal records whose rows are booked as left out, the newest last.
+    left_out: VecDeque<u64>,
 }
 
 /// A run of an agent, and up to which of its batches is durable.
@@ -303,7 +307,25 @@ impl Agent {
             }
             Move::Whole(part) => self.take_part(part.clone()),
             Move::Forget => *self = Self::default(),
+            Move::LeftOut(record) => self.leave_out(record),
         }
+    }
+
+    /// Whether the rows of this journal record are booked as left out.
+    pub fn has_left_out(&self, index: u64) -> bool {
+        self.left_out.contains(&index)
+    }
+
+    /// The rows of a batch that was applied could not be made. It is booked once, however often it is said.
+    pub fn leave_out(&mut self, record: &LeftOutRecord) {
+        if self.has_left_out(record.index) {
+            return;
+        }
+        self.left_out.push_back(record.index);
+        if self.left_out.len() > LEFT_OUT {
+            self.left_out.pop_front();
+        }
+        self.accounts.leave_out(&record.agent_id, &record.rows);
     }
 
     /// Takes a part of a snapshot. It replaces what was known when it is whole, not before: a collector may end between two parts.
@@ -389,6 +411,7 @@ impl Agent {
             previous_epoch: self.previous.epoch,
             previous_durable: self.previous.durable,
             lease: self.lease,
+            left_out: self.left_out.iter().copied().collect(),
             last_seen_unix_nano: self.seen,
             has_more: false,
             continues: false,
@@ -407,6 +430,7 @@ impl From<AgentRecord> for Agent {
             epochs: record.epochs.into(),
             durable: record.durable,
             lease: record.lease,
+            left_out: record.left_out.into(),
             digests: record.digests.iter().map(own).collect(),
             accounts: record.accounts.unwrap_or_default().into(),
             seen: record.last_seen_unix_nano,
@@ -442,6 +466,7 @@ mod tests {
     use lapwing::v1::{FilePosition, source_position::Position};
 
     use super::*;
+    use crate::journal::Record;
 
     fn origin(epoch: u64, sequence: u64) -> Origin {
         Origin { agent_id: "a".to_owned(), epoch, sequence, ..Origin::default() }
@@ -487,6 +512,30 @@ mod tests {
         assert_eq!(again, agent);
         again.lease(8, 0);
         assert_eq!(again.lease_number(8), None, "the lease of an older collector has none");
+    }
+
+    #[test]
+    fn rows_that_are_left_out_are_dropped_once_however_often_it_is_said() {
+        let rows = vec![SourceRows { source: "a.log".to_owned(), rows: 3 }];
+        let position = SourcePosition {
+            source: "file:1".to_owned(),
+            display_name: "a.log".to_owned(),
+            events_read: 3,
+            ..SourcePosition::default()
+        };
+        let mut agent = Agent::default();
+        agent.apply(&Batch { positions: vec![position], ..batch(7, 1, "x") }, &rows, 9);
+        let record = LeftOutRecord { sender: "a".to_owned(), agent_id: "a".to_owned(), index: 5, rows };
+        let record = Record::decode(&Record::LeftOut(record).encode()).unwrap();
+        for _ in 0..2 {
+            record.moves().into_iter().for_each(|(_, moved)| agent.replay(moved));
+            // Also when a snapshot stands for the word of it.
+            agent = agent.record("a").into();
+            let account = agent.accounts().iter().0.next().unwrap();
+            assert_eq!((account.read, account.journaled, account.missing), (3, 0, 0));
+            assert_eq!(account.dropped[lapwing::batch::UNREADABLE], 3);
+        }
+        assert!(agent.has_left_out(5) && !agent.has_left_out(6));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Records of the journal: batches, leases, snapshots of what agents delivered, and who was forgotten. docs/formats/journal.md draws them.
+//! Records of the journal: batches, leases, snapshots of what agents delivered, who was forgotten, and what is not stored. docs/formats/journal.md draws them.
 
 use bytes::{Bytes, BytesMut};
 use lapwing::v1::{Batch, SourcePosition};
@@ -18,6 +18,8 @@ pub enum Record {
     Snapshot(SnapshotRecord),
     /// Senders that were away for so long that nothing of them is kept.
     Forget(ForgetRecord),
+    /// The rows of a batch could not be made, and are not stored.
+    LeftOut(LeftOutRecord),
 }
 
 /// What a record does to the state of one sender.
@@ -31,6 +33,8 @@ pub enum Move<'a> {
     Whole(&'a AgentRecord),
     /// Nothing is known any more.
     Forget,
+    /// Rows that were booked as journaled are dropped.
+    LeftOut(&'a LeftOutRecord),
 }
 
 /// A batch and when it came.
@@ -73,6 +77,23 @@ pub struct ForgetRecord {
     /// Who.
     #[prost(string, repeated, tag = "1")]
     pub senders: Vec<String>,
+}
+
+/// Rows of a batch that are not stored.
+#[derive(Clone, PartialEq, Message)]
+pub struct LeftOutRecord {
+    /// Whose state it moves.
+    #[prost(string, tag = "1")]
+    pub sender: String,
+    /// The agent that the batch names.
+    #[prost(string, tag = "2")]
+    pub agent_id: String,
+    /// The journal record of the batch.
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
+    /// Its rows by source.
+    #[prost(message, repeated, tag = "4")]
+    pub rows: Vec<SourceRows>,
 }
 
 /// A part of a snapshot.
@@ -119,6 +140,9 @@ pub struct AgentRecord {
     /// Number of the live lease; 0 when it has none.
     #[prost(fixed64, tag = "23")]
     pub lease: u64,
+    /// Journal records whose rows are booked as left out, the newest last.
+    #[prost(uint64, repeated, tag = "24")]
+    pub left_out: Vec<u64>,
     /// When it last delivered something or took a lease, nanoseconds since the Unix epoch.
     #[prost(fixed64, tag = "8")]
     pub last_seen_unix_nano: u64,
@@ -156,6 +180,7 @@ const BATCH: u8 = 1;
 const LEASE: u8 = 2;
 const SNAPSHOT: u8 = 3;
 const FORGET: u8 = 4;
+const LEFT_OUT: u8 = 5;
 
 impl Record {
     /// A byte for the kind, then the message.
@@ -165,6 +190,7 @@ impl Record {
             Self::Lease(message) => encode(LEASE, message),
             Self::Snapshot(message) => encode(SNAPSHOT, message),
             Self::Forget(message) => encode(FORGET, message),
+            Self::LeftOut(message) => encode(LEFT_OUT, message),
         }
     }
 
@@ -176,6 +202,7 @@ impl Record {
             Self::Snapshot(snapshot) => {
                 snapshot.agents.iter().map(|agent| (agent.agent_id.as_str(), Move::Whole(agent))).collect()
             }
+            Self::LeftOut(record) => vec![(&record.sender, Move::LeftOut(record))],
             Self::Forget(gone) => gone.senders.iter().map(|id| (id.as_str(), Move::Forget)).collect(),
         }
     }
@@ -192,6 +219,7 @@ impl Record {
             LEASE => Ok(Self::Lease(LeaseRecord::decode(message)?)),
             SNAPSHOT => Ok(Self::Snapshot(SnapshotRecord::decode(message)?)),
             FORGET => Ok(Self::Forget(ForgetRecord::decode(message)?)),
+            LEFT_OUT => Ok(Self::LeftOut(LeftOutRecord::decode(message)?)),
             other => Err(RecordError::Kind(other)),
         }
     }

@@ -15,6 +15,8 @@ pub struct LedgerEntry {
     pub source: String,
     /// What the agent says, up to its newest batch with this source; `None` for clients that keep no numbers.
     pub told: Option<Told>,
+    /// Events that were read and are not in the journal, by cause; and those of batches that could not be turned into rows.
+    pub dropped: BTreeMap<String, u64>,
     /// Rows in the journal, ever.
     pub journaled: u64,
     /// Of these, rows of clients that keep no numbers; dead letters that were sent again, too.
@@ -38,8 +40,6 @@ pub struct Told {
     pub spooled: u64,
     /// Of these, those whose acknowledgement had come.
     pub acknowledged: u64,
-    /// Of these, those that are in no batch, by cause.
-    pub dropped: BTreeMap<String, u64>,
 }
 
 /// The ledger of one moment.

@@ -41,6 +41,7 @@ impl Contents {
             Self::Journal(Record::Lease(_)) => "lease",
             Self::Journal(Record::Snapshot(_)) => "snapshot",
             Self::Journal(Record::Forget(_)) => "forget",
+            Self::Journal(Record::LeftOut(_)) => "left-out",
             Self::Points(..) => "metrics",
             Self::Unknown => "unknown",
         }
@@ -58,6 +59,9 @@ impl Contents {
                 format!("agents {}", agents.join(", "))
             }
             Self::Journal(Record::Forget(gone)) => format!("agents {}", gone.senders.join(", ")),
+            Self::Journal(Record::LeftOut(record)) => {
+                format!("agent {}, the rows of record {}", record.agent_id, record.index)
+            }
             Self::Points(first, _) => format!("points from number {first} on"),
             Self::Unknown => String::new(),
         }

@@ -176,6 +176,12 @@ fn reason(cause: &str) -> &str {
         "dead_letter" => {
             "the collector refused them for good; `lapwing deadletter list` on the agent's host shows them"
         }
+        "unreadable" => {
+            "the collector could not turn them into rows; its log says which journal records that were, and why"
+        }
+        "collector_restored" => {
+            "the collector had acknowledged them, and was then restored from an older copy"
+        }
         "spool_full" => {
             "the collector was away for longer than the agent's spool holds ([buffer] max_disk_bytes)"
         }

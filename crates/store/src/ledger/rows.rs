@@ -1,6 +1,9 @@
 //! The table `ledger`: what agents and journal know, beside what the tables hold.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use arrow::{
     array::{ArrayRef, Int64Array, StringViewArray, TimestampNanosecondArray},
@@ -8,6 +11,7 @@ use arrow::{
     error::ArrowError,
     record_batch::RecordBatch,
 };
+use lapwing::batch;
 
 use super::{Ledger, LedgerEntry, Told};
 use crate::{OTHERS, SourceCounts, schema};
@@ -77,16 +81,16 @@ pub(crate) fn record_batch(
         Arc::new(StringViewArray::from_iter_values(kinds)),
         told(&|told| told.read),
         told(&|told| told.truncated),
-        told(&|told| sum(told.dropped.values())),
+        Arc::new(Int64Array::from_iter(entries.iter().map(|(entry, _)| dropped(entry).map(signed)))),
         told(&|told| told.spooled),
-        told(&|told| told.read.saturating_sub(before_sending(told))),
+        Arc::new(Int64Array::from_iter(entries.iter().map(|(entry, _)| sent(entry).map(signed)))),
         told(&|told| told.acknowledged),
         held(&|entry| Some(entry.journaled)),
         held(&|entry| Some(entry.unnumbered)),
         held(&|entry| stored.map(|stored| rows_of(entry, ledger, stored))),
         held(&|entry| Some(rows_of(entry, ledger, memory))),
         Arc::new(Int64Array::from_iter_values(entries.iter().map(|(entry, _)| entry.missing))),
-        optional(&|entry| entry.told.as_ref().filter(|told| !told.dropped.is_empty()).map(causes)),
+        optional(&|entry| (!entry.dropped.is_empty()).then(|| causes(&entry.dropped))),
         optional(&|entry| numbered(entry).map(|(epoch, _)| format!("{epoch:016x}"))),
         Arc::new(Int64Array::from_iter(
             entries.iter().map(|(entry, _)| numbered(entry).map(|(_, sequence)| signed(sequence))),
@@ -108,13 +112,17 @@ fn rows_of(entry: &LedgerEntry, ledger: &Ledger, counts: &SourceCounts) -> u64 {
     counts.of_agent(&entry.agent).saturating_sub(own)
 }
 
-/// Events that were dropped before they were in a batch. A dead letter was sent, and refused.
-fn before_sending(told: &Told) -> u64 {
-    sum(told
-        .dropped
-        .iter()
-        .filter(|(cause, _)| *cause != lapwing::batch::DEAD_LETTER)
-        .map(|(_, events)| events))
+/// Events that were dropped; of a client that keeps no numbers nobody knows, unless there are some.
+fn dropped(entry: &LedgerEntry) -> Option<u64> {
+    let known = entry.told.is_some() || !entry.dropped.is_empty();
+    known.then(|| sum(entry.dropped.values()))
+}
+
+/// Events in batches: all but those that were dropped before. A dead letter was sent, and refused; what is unreadable even was taken.
+fn sent(entry: &LedgerEntry) -> Option<u64> {
+    let was_sent = |cause: &str| [batch::DEAD_LETTER, batch::UNREADABLE].contains(&cause);
+    let before = entry.dropped.iter().filter(|(cause, _)| !was_sent(cause)).map(|(_, events)| events);
+    entry.told.as_ref().map(|told| told.read.saturating_sub(sum(before)))
 }
 
 /// What agents claim may be any number.
@@ -123,8 +131,8 @@ fn sum<'a>(events: impl Iterator<Item = &'a u64>) -> u64 {
 }
 
 /// As JSON.
-fn causes(told: &Told) -> String {
-    serde_json::to_string(&told.dropped).unwrap_or_default()
+fn causes(dropped: &BTreeMap<String, u64>) -> String {
+    serde_json::to_string(dropped).unwrap_or_default()
 }
 
 fn signed(count: u64) -> i64 {
