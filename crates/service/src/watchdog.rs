@@ -15,6 +15,7 @@ mod part;
 mod plant;
 
 use std::{
+    borrow::Cow,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -76,13 +77,13 @@ impl Default for Parts {
 
 impl Watchdog {
     /// Registers a thread or task, which is to beat once within `bound` while it is at work.
-    pub fn part(&self, name: &'static str, bound: Duration) -> Part {
-        self.register(State::new(name, bound, None))
+    pub fn part(&self, name: impl Into<Cow<'static, str>>, bound: Duration) -> Part {
+        self.register(State::new(name.into(), bound, None))
     }
 
     /// Registers a thread or task that can't be started again: when it fails, or hangs for long, the process ends.
-    pub fn vital_part(&self, name: &'static str, bound: Duration) -> Part {
-        self.register(State::new(name, bound, Some(Arc::clone(&self.0.fatal))))
+    pub fn vital_part(&self, name: impl Into<Cow<'static, str>>, bound: Duration) -> Part {
+        self.register(State::new(name.into(), bound, Some(Arc::clone(&self.0.fatal))))
     }
 
     fn register(&self, state: State) -> Part {
@@ -171,8 +172,9 @@ impl Watchdog {
     pub fn write(&self, page: &mut Page, program: &str) {
         let states = lock(&self.0.states);
         let well: Vec<(&str, u64)> =
-            states.iter().map(|state| (state.name, u64::from(state.trouble().is_none()))).collect();
-        let restarts: Vec<(&str, u64)> = states.iter().map(|state| (state.name, state.restarts())).collect();
+            states.iter().map(|state| (&*state.name, u64::from(state.trouble().is_none()))).collect();
+        let restarts: Vec<(&str, u64)> =
+            states.iter().map(|state| (&*state.name, state.restarts())).collect();
         page.gauges(
             &format!("{program}_part_healthy"),
             "1 while a thread or task runs, 0 after it ended or while it hangs.",

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -55,7 +56,7 @@ impl Fault {
 /// What the watchdog knows of a part.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     bound: Duration,
     /// Where a part that can't be started again says that the process must end.
     vital: Option<Fatal>,
@@ -82,7 +83,7 @@ struct Seen {
 }
 
 impl State {
-    pub(super) fn new(name: &'static str, bound: Duration, vital: Option<Fatal>) -> Self {
+    pub(super) fn new(name: Cow<'static, str>, bound: Duration, vital: Option<Fatal>) -> Self {
         Self {
             name,
             bound,
@@ -125,7 +126,7 @@ impl State {
         if let Some(fatal) = &self.vital
             && seen.silent >= self.bound * PATIENCE
         {
-            end(fatal, self.name, &Fault::Hangs(seen.silent));
+            end(fatal, &self.name, &Fault::Hangs(seen.silent));
         }
     }
 
@@ -145,7 +146,7 @@ impl State {
         seen.fault = Some(fault.clone());
         seen.sound = None;
         if let Some(fatal) = &self.vital {
-            end(fatal, self.name, fault);
+            end(fatal, &self.name, fault);
         }
     }
 }
@@ -186,8 +187,8 @@ impl Part {
     }
 
     /// What it is called.
-    pub fn name(&self) -> &'static str {
-        self.state.name
+    pub fn name(&self) -> &str {
+        &self.state.name
     }
 
     /// Reports what went wrong. It stands until a new start has run for [`SOUND`].
@@ -212,7 +213,7 @@ impl Part {
 
     /// Says that it can't be started again: the process must end.
     pub fn give_up(&self, fault: &Fault) {
-        end(&self.fatal, self.state.name, fault);
+        end(&self.fatal, &self.state.name, fault);
     }
 
     /// Whether so many of its threads hang that no other may be started. The process must end then, and is told so.
@@ -234,7 +235,7 @@ impl Part {
         let (ended, end) = oneshot::channel();
         self.state.threads.fetch_add(1, Relaxed);
         let alive = Alive(Arc::clone(&self.state));
-        thread::Builder::new().name(self.state.name.to_owned()).spawn(move || {
+        thread::Builder::new().name(self.state.name.to_string()).spawn(move || {
             let _alive = alive;
             let fault = match catch_unwind(AssertUnwindSafe(|| body(&beat))) {
                 Ok(()) => Fault::Ended,

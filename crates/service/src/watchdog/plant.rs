@@ -28,7 +28,7 @@ impl Plants {
     /// Takes the fault that lies there for this part.
     pub(super) fn plant(&self, state: &State) {
         let Some(folder) = &self.0 else { return };
-        let path = folder.join(state.name);
+        let path = folder.join(&*state.name);
         let Ok(word) = fs::read_to_string(&path) else { return };
         let fault = match word.trim() {
             "panic" => PANIC,
