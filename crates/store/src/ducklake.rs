@@ -70,8 +70,8 @@ impl DuckLake {
         let written = tokio::task::spawn_blocking(move || {
             let mut written = Vec::new();
             for (table, batches) in &tables {
-                for (day, batches) in files::by_day(batches)? {
-                    written.push(files::write(&data, *table, &day, through, &batches)?);
+                for (day, parts) in files::by_day(batches) {
+                    written.push(files::write(&data, *table, &day, through, &parts)?);
                 }
             }
             Ok(written)

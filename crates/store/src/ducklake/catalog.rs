@@ -194,20 +194,21 @@ async fn check_position(transaction: &mut Transaction<'_, Sqlite>, committed: u6
     )))
 }
 
-/// Says who has changed the catalog since the snapshot `since`.
+/// Says who has changed the catalog since the snapshot `since`, in one line for a flush: the newest stands for all.
 async fn name_others(transaction: &mut Transaction<'_, Sqlite>, since: i64) -> Result<(), StoreError> {
     let query = "SELECT snapshot_id, coalesce(author, ''), coalesce(changes_made, '') FROM ducklake_snapshot_changes \
-                 WHERE snapshot_id > ? ORDER BY snapshot_id LIMIT 10";
-    for row in sqlx::query(query).bind(since).fetch_all(&mut **transaction).await? {
-        let (id, author, changes): (i64, String, String) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        tracing::warn!(
-            snapshot = id,
-            author,
-            changes,
-            "another program has changed the lake; lapwing goes on behind its snapshot"
-        );
-    }
+                 WHERE snapshot_id > ? ORDER BY snapshot_id DESC LIMIT 1";
+    let newest = sqlx::query(query).bind(since).fetch_optional(&mut **transaction).await?;
+    let Some(row) = newest else { return Ok(()) };
+    let (snapshot, author, changes): (i64, String, String) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let snapshots = snapshot - since;
+    tracing::warn!(
+        snapshot,
+        author,
+        changes,
+        "another program has changed the lake ({snapshots} snapshots); lapwing goes on behind its snapshot"
+    );
     Ok(())
 }
 

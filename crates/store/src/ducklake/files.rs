@@ -9,7 +9,7 @@ use std::{
 };
 
 use arrow::{
-    array::{AsArray, UInt32Array},
+    array::{Array, AsArray, UInt32Array},
     compute::take_record_batch,
     datatypes::{DataType, Field, Fields, Schema, TimestampNanosecondType},
     record_batch::RecordBatch,
@@ -47,10 +47,32 @@ pub(super) struct DataFile {
     pub(super) stats: Vec<ColumnStats>,
 }
 
-/// The rows of each UTC day, in their order.
-pub(super) fn by_day(batches: &[RecordBatch]) -> Result<BTreeMap<String, Vec<RecordBatch>>, StoreError> {
+/// Rows of a batch that go into one file.
+#[derive(Debug)]
+pub(super) struct Part {
+    batch: RecordBatch,
+    /// Which, unless it is all of them.
+    rows: Option<UInt32Array>,
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        self.rows.as_ref().map_or(self.batch.num_rows(), Array::len)
+    }
+
+    fn take(&self) -> Result<RecordBatch, StoreError> {
+        Ok(match &self.rows {
+            None => self.batch.clone(),
+            Some(rows) => take_record_batch(&self.batch, rows)?,
+        })
+    }
+}
+
+/// Where the rows of each UTC day go, in their order. They are copied when they are written, a batch at a time: a flush of rows of many days would have all
+/// of its rows twice otherwise.
+pub(super) fn by_day(batches: &[RecordBatch]) -> BTreeMap<String, Vec<Part>> {
     let own = largest_days(batches);
-    let mut folders: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
+    let mut folders: BTreeMap<String, Vec<Part>> = BTreeMap::new();
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
         let mut rows: BTreeMap<Option<i64>, Vec<u32>> = BTreeMap::new();
         for (row, day) in (0..).zip(days(batch)) {
@@ -59,14 +81,11 @@ pub(super) fn by_day(batches: &[RecordBatch]) -> Result<BTreeMap<String, Vec<Rec
         let is_whole = rows.len() == 1;
         for (day, rows) in rows {
             let folder = day.map_or(MIXED.to_owned(), |day| format!("day={}", date(day)));
-            let part = match is_whole {
-                true => batch.clone(),
-                false => take_record_batch(batch, &UInt32Array::from(rows))?,
-            };
-            folders.entry(folder).or_default().push(part);
+            let rows = (!is_whole).then(|| UInt32Array::from(rows));
+            folders.entry(folder).or_default().push(Part { batch: batch.clone(), rows });
         }
     }
-    Ok(folders)
+    folders
 }
 
 /// The days that have a file of their own. Rows are counted before any is moved: a batch for each of ten thousand days would
@@ -92,7 +111,7 @@ pub(super) fn write(
     table: Table,
     day: &str,
     through: u64,
-    batches: &[RecordBatch],
+    parts: &[Part],
 ) -> Result<DataFile, StoreError> {
     let folder = data.join(table.name()).join(day);
     if !folder.exists() {
@@ -102,21 +121,27 @@ pub(super) fn write(
     let name = format!("{through:020}.parquet");
     let (temporary, path) = (folder.join(format!("{name}.tmp")), folder.join(&name));
     let schema = table.schema();
-    let footer_bytes = write_parquet(&temporary, &schema, batches)?;
+    let mut stats = ColumnStats::of(&schema);
+    let footer_bytes = write_parquet(&temporary, &schema, parts, &mut stats)?;
     fs::rename(&temporary, &path).map_err(|source| file_error(&path, "rename", source))?;
     sync_folder(&folder)?;
     let bytes = fs::metadata(&path).map_err(|source| file_error(&path, "read size", source))?.len();
     Ok(DataFile {
         table,
         path: format!("{day}/{name}"),
-        rows: batches.iter().map(|batch| batch.num_rows() as u64).sum(),
+        rows: parts.iter().map(|part| part.len() as u64).sum(),
         bytes,
         footer_bytes,
-        stats: ColumnStats::of(&schema, batches),
+        stats,
     })
 }
 
-fn write_parquet(path: &Path, schema: &Arc<Schema>, batches: &[RecordBatch]) -> Result<u64, StoreError> {
+fn write_parquet(
+    path: &Path,
+    schema: &Arc<Schema>,
+    parts: &[Part],
+    stats: &mut [ColumnStats],
+) -> Result<u64, StoreError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -130,8 +155,10 @@ fn write_parquet(path: &Path, schema: &Arc<Schema>, batches: &[RecordBatch]) -> 
         .with_parquet_schema(parquet_schema);
     let file = File::create(path).map_err(|source| file_error(path, "create", source))?;
     let mut writer = ArrowWriter::try_new_with_options(file, Arc::clone(schema), options)?;
-    for batch in batches {
-        writer.write(batch)?;
+    for part in parts {
+        let batch = part.take()?;
+        stats.iter_mut().for_each(|column| column.add(&batch));
+        writer.write(&batch)?;
     }
     writer.finish()?;
     let file = File::open(path).and_then(|file| file.sync_all().map(|()| file));

@@ -12,6 +12,8 @@ use super::files::date;
 /// Statistics of one column of one file.
 #[derive(Debug, Clone)]
 pub(super) struct ColumnStats {
+    /// Its place among the columns of a batch.
+    place: usize,
     /// As the catalog numbers it.
     pub(super) column_id: i64,
     pub(super) values: u64,
@@ -22,8 +24,8 @@ pub(super) struct ColumnStats {
 }
 
 impl ColumnStats {
-    /// Statistics of every top-level column that is not nested.
-    pub(super) fn of(schema: &Schema, batches: &[RecordBatch]) -> Vec<Self> {
+    /// Those of no rows, for every top-level column that is not nested.
+    pub(super) fn of(schema: &Schema) -> Vec<Self> {
         let (mut stats, mut id) = (Vec::new(), 1);
         for (place, field) in schema.fields().iter().enumerate() {
             let column_id = id;
@@ -31,15 +33,20 @@ impl ColumnStats {
             if children(field.data_type()) > 0 {
                 continue;
             }
-            let columns = || batches.iter().map(|batch| batch.column(place));
-            let rows: u64 = columns().map(|column| column.len() as u64).sum();
-            let nulls: u64 = columns().map(|column| column.null_count() as u64).sum();
-            let bounds =
-                columns().filter_map(|column| bounds(column)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
             let is_time = matches!(field.data_type(), DataType::Timestamp(..));
-            stats.push(Self { column_id, values: rows - nulls, nulls, bounds, is_time });
+            stats.push(Self { place, column_id, values: 0, nulls: 0, bounds: None, is_time });
         }
         stats
+    }
+
+    /// Adds the rows of a batch.
+    pub(super) fn add(&mut self, batch: &RecordBatch) {
+        let column = batch.column(self.place);
+        let nulls = column.null_count() as u64;
+        self.values += column.len() as u64 - nulls;
+        self.nulls += nulls;
+        let both = self.bounds.into_iter().chain(bounds(column));
+        self.bounds = both.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     }
 
     /// A bound as the catalog writes it.
