@@ -34,6 +34,18 @@ pub(super) fn find(names: &[PathBuf], identity: Identity, known: &Fingerprint) -
     })
 }
 
+/// The copy of a file that is gone: [one with more](find) than was read, or a compressed one, which shows that there was no more.
+pub(super) fn find_last(names: &[PathBuf], identity: Identity, known: &Fingerprint) -> Option<Content> {
+    let copy = find(names, identity, known);
+    if copy.is_some() || known.trace.length == 0 {
+        return copy;
+    }
+    let mut budget = MAX_UNPACKED;
+    let candidates = candidates(names);
+    let mut packed = candidates.iter().filter(|copy| packing(&copy.path).is_some());
+    packed.find_map(|copy| open(&copy.path, identity, known, &mut budget))
+}
+
 /// What comes behind a copy that was read to its end.
 pub(super) enum Next {
     /// The next copy: the file was truncated again before it was read.
@@ -60,7 +72,7 @@ pub(super) fn next(
     })?;
 
     let mut newer: Vec<&Candidate> = candidates.iter().filter(|copy| copy.follows(ours)).collect();
-    newer.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+    sort(&mut newer);
     let copy = newer.into_iter().find_map(|copy| {
         let mut content = open_next(&copy.path, identity)?;
         let is_ours = known.is_in(&mut content).ok()?;
@@ -68,6 +80,42 @@ pub(super) fn next(
         (!is_ours && !is_live).then_some(content)
     });
     Some(copy.map_or(Next::Live, Next::Copy))
+}
+
+/// Files that had the name after the one that is `ours` now, and lost it before anybody read them: those of the same kind and of later
+/// rotations, the oldest first.
+///
+/// They are known by their names only, so it matters who may have put them there: links and files of another owner are left out.
+pub(super) fn rotated_after(names: &[PathBuf], ours: About, known: &Fingerprint) -> Vec<(PathBuf, Identity)> {
+    let candidates = candidates(names);
+    let identity = |path: &Path| About::of_path(path).ok().map(|about| about.identity);
+    let Some(own) = candidates.iter().find(|file| identity(&file.path) == Some(ours.identity)) else {
+        return Vec::new();
+    };
+    let has_name = names.iter().filter_map(|name| identity(name)).filter(|other| *other != ours.identity);
+    let live = has_name.map(|identity| identity.birth_time).max().unwrap_or(0);
+
+    let is_plain = |file: &Candidate| packing(&file.path).is_none();
+    let next = |file: &Candidate| {
+        let about = About::of_name(&file.path).ok()?;
+        let is_alike = about.is_regular && about.links == 1 && about.owner == ours.owner;
+        // What was made after the file that has the name now is a copy of something.
+        let is_copy = is_plain(file) && (1..=about.identity.birth_time).contains(&live);
+        // One that is just being compressed is there twice.
+        let is_same = |other: &Candidate| is_plain(other) && other.number() == file.number();
+        let is_there = !is_plain(file) && candidates.iter().any(is_same);
+        let is_next = is_alike && !is_copy && !is_there && !is_copy_of(file, ours.identity, known);
+        is_next.then(|| (file.path.clone(), about.identity))
+    };
+    let mut later: Vec<&Candidate> = candidates.iter().filter(|file| file.follows(own)).collect();
+    sort(&mut later);
+    later.into_iter().filter_map(next).collect()
+}
+
+/// Whether a file holds what was read of another one.
+fn is_copy_of(file: &Candidate, ours: Identity, known: &Fingerprint) -> bool {
+    let content = open_next(&file.path, ours);
+    known.offset > 0 && content.is_some_and(|mut content| known.is_in(&mut content).unwrap_or(false))
 }
 
 /// A file that may be a copy.
@@ -80,13 +128,33 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// What tells its rotation from others.
+    fn number(&self) -> (Vec<u8>, Vec<u8>) {
+        (mask(&self.rest), digits(&self.rest))
+    }
+
     /// Whether it is of a later rotation than another: its name differs in digits only, and it is newer.
     fn follows(&self, other: &Self) -> bool {
         let is_kind = mask(&self.rest) == mask(&other.rest) && mask(&self.rest).contains(&b'#');
+        let is_packed = |file: &Self| packing(&file.path).is_some();
         // A compressed one may have been written long after what is in it: its name has to say the same.
-        let agrees = packing(&self.path).is_none() || is_later(&digits(&self.rest), &digits(&other.rest));
-        is_kind && agrees && self.modified > other.modified
+        let may_be = is_packed(other) || self.modified > other.modified;
+        let agrees =
+            !(is_packed(self) || is_packed(other)) || is_later(&digits(&self.rest), &digits(&other.rest));
+        is_kind && may_be && agrees
     }
+}
+
+/// Sorts copies of a kind, the oldest first.
+fn sort(copies: &mut [&Candidate]) {
+    if copies.iter().all(|copy| packing(&copy.path).is_none()) {
+        copies.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+        return;
+    }
+    copies.sort_by(|a, b| {
+        let (older, newer) = (digits(&a.rest), digits(&b.rest));
+        is_later(&older, &newer).cmp(&is_later(&newer, &older)).then(a.path.cmp(&b.path))
+    });
 }
 
 /// Whether one number in the names of copies is of a later rotation than another. Counts are small and grow with the age; dates are long.
@@ -185,7 +253,8 @@ fn content(path: &Path, file: File, size: u64, known: &Fingerprint, budget: &mut
     Some(content)
 }
 
-fn packing(path: &Path) -> Option<Packing> {
+/// How a file is compressed, by the end of its name.
+pub(super) fn packing(path: &Path) -> Option<Packing> {
     match path.extension()?.to_str()? {
         "gz" => Some(Packing::Gzip),
         "zst" => Some(Packing::Zstd),

@@ -29,7 +29,8 @@ pub(super) use self::{
 };
 use super::{
     FileIdentity,
-    content::Content,
+    content::{Content, Packed},
+    copy,
     fingerprint::{Fingerprint, HEAD, Hashed, Marks},
     identity::{About, Identity},
     keys::fits,
@@ -138,6 +139,8 @@ pub(super) struct TailedFile {
     /// An earlier run reported it.
     was_utf16: bool,
     events: Events,
+    /// What had its name after it is known.
+    pub(super) succeeded: bool,
     /// Since when no glob leads to it.
     pub(super) gone_since: Option<Instant>,
     /// When it last grew.
@@ -162,6 +165,18 @@ impl TailedFile {
         }
         let target = path.canonicalize().ok().filter(|target| target != name);
         Ok(Some(Self::new(Content::Plain(file), about.identity, name, target)))
+    }
+
+    /// Opens what became of a file by rotation: it may be compressed by now.
+    pub(super) fn open_rotated(path: &Path, name: &Path) -> io::Result<Option<Self>> {
+        let file = Self::open(path, name)?;
+        let Some(packing) = copy::packing(path) else { return Ok(file) };
+        let unpack = |mut file: Self| {
+            let packed = Packed::open(file.content.file().try_clone()?, packing)?;
+            file.content = Content::Packed(packed);
+            Ok(file)
+        };
+        file.map(unpack).transpose()
     }
 
     fn new(content: Content, identity: Identity, name: &Path, target: Option<PathBuf>) -> Self {
@@ -192,6 +207,7 @@ impl TailedFile {
             is_utf16: false,
             was_utf16: false,
             events: Events::default(),
+            succeeded: false,
             gone_since: None,
             grew: Instant::now(),
         }
@@ -292,6 +308,7 @@ impl TailedFile {
                 known_from: self.known.map_or(0, |known| known.from),
                 known_to: self.known.map_or(0, |known| known.to),
                 last_lines_hashes: LastLines::of(&self.trace).to_position(),
+                succeeded: self.succeeded,
             })),
             events_read: self.events.read,
             events_truncated: self.events.truncated,

@@ -21,6 +21,10 @@ pub(super) struct About {
     /// When its content changed last, nanoseconds since the Unix epoch.
     pub(super) modified: u64,
     pub(super) is_regular: bool,
+    /// How many names lead to it.
+    pub(super) links: u32,
+    /// Whose it is.
+    pub(super) owner: u32,
     /// No name leads to it any more.
     pub(super) is_unlinked: bool,
 }
@@ -39,6 +43,12 @@ impl Identity {
 impl About {
     pub(super) fn of_path(path: &Path) -> io::Result<Self> {
         Ok(Self::new(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
+    }
+
+    /// Of what stands under a name itself, also when it is a link.
+    pub(super) fn of_name(path: &Path) -> io::Result<Self> {
+        let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        Ok(Self::new(&statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask)?))
     }
 
     pub(super) fn of_file(file: &File) -> io::Result<Self> {
@@ -63,6 +73,8 @@ impl About {
             size: stat.stx_size,
             modified: nanos(&stat.stx_mtime),
             is_regular: kind == rustix::fs::FileType::RegularFile,
+            links: stat.stx_nlink,
+            owner: stat.stx_uid,
             is_unlinked: stat.stx_nlink == 0,
         }
     }

@@ -6,6 +6,7 @@ mod open_files;
 #[cfg(test)]
 mod replaced_tests;
 mod rest;
+mod rotations;
 mod scan;
 mod succession;
 #[cfg(test)]
@@ -125,6 +126,7 @@ impl Tailer {
                 present: HashSet::new(),
                 waiting: BTreeMap::new(),
                 searched: false,
+                last_read: HashSet::new(),
                 files: OpenFiles::new(),
                 said: Said::new(AGAIN),
                 next_look: Instant::now(),
@@ -176,6 +178,8 @@ struct TailLoop {
     waiting: BTreeMap<String, PathBuf>,
     /// Files that lost their names while the agent was away were searched for.
     searched: bool,
+    /// Files that had their names when the run before ended, until they are found: others may have had these since.
+    last_read: HashSet<String>,
     files: OpenFiles,
     /// What was reported of which file.
     said: Said<(Topic, PathBuf)>,
@@ -208,7 +212,8 @@ impl TailLoop {
                 thread::sleep(Duration::from_secs(1));
             }
         }
-        Ok(())
+        self.close_deleted()?;
+        self.turn.end()
     }
 
     /// One turn for each file that grows: a chunk each, so that a large backlog does not starve a small file.

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -75,15 +75,22 @@ impl TailedFile {
         let identity =
             Identity { device: held.device, inode: held.inode, birth_time: held.birth_time_unix_nano };
         let known = Fingerprint::of_position(held);
-        let copy = copy::find(&places(path, target.as_deref()), identity, &known)?;
+        let copy = copy::find_last(&places(path, target.as_deref()), identity, &known)?;
         let mut file = Self::new(copy, identity, path, target);
         file.key = key.to_owned();
         file.events = events;
         file.generation = held.generation;
         file.take(&known).ok()?;
         file.within_line = held.within_line;
+        file.succeeded = held.succeeded;
         file.gone_since = Some(Instant::now());
         Some(file)
+    }
+
+    /// Files that had its name after it, and were rotated before anybody read them, the oldest first.
+    pub(crate) fn rotated_after(&self) -> Vec<(PathBuf, Identity)> {
+        let Ok(about) = self.content.about() else { return Vec::new() };
+        copy::rotated_after(&self.places(), about, &self.fingerprint())
     }
 
     /// Goes to where the collector holds it; to the beginning when its content is not what was read then. Counts go on.
@@ -96,9 +103,12 @@ impl TailedFile {
         let known = Fingerprint::of_position(held);
         self.events = events;
         self.generation = held.generation;
+        self.succeeded = held.succeeded;
         self.was_utf16 = self.events.dropped.contains_key(UTF16);
         let size = self.content.about()?.size;
-        let is_same = size >= known.offset && known.has_trace(&mut self.content)?;
+        // How large a compressed file is shows at its end.
+        let may_be = matches!(self.content, Content::Packed(_)) || size >= known.offset;
+        let is_same = may_be && known.has_trace(&mut self.content)?;
         // A first line that is kept up to date is no other file.
         let may_differ = identity == FileIdentity::Auto
             && known.trace.length > 0

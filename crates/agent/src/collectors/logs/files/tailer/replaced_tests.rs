@@ -65,6 +65,15 @@ impl Case {
         self.running = None;
     }
 
+    /// Stops it as it is asked to stop: what it read is durable, too.
+    fn finish(&mut self) {
+        let Some((tailer, mut inputs)) = self.running.take() else { return };
+        tailer.stop();
+        while let Some(inputs) = inputs.blocking_recv() {
+            inputs.into_iter().for_each(|input| self.book(input));
+        }
+    }
+
     fn take(&mut self) {
         loop {
             let Some((_, inputs)) = &mut self.running else { return };
@@ -116,6 +125,14 @@ impl Case {
 
 fn append(path: &Path, text: &str) {
     fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// As kubelet does it: the time of change is that of the compression.
+fn compress(plain: &Path, packed: &Path) {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&fs::read(plain).unwrap()).unwrap();
+    fs::write(packed, gzip.finish().unwrap()).unwrap();
+    fs::remove_file(plain).unwrap();
 }
 
 #[test]
@@ -280,4 +297,84 @@ fn an_early_line_that_is_changed_in_a_copy_is_all_that_is_read_of_it() {
     fs::rename(path.with_extension("new"), &path).unwrap();
     case.wait("the new line", |case| case.lines.iter().any(|line| line == "new"));
     assert_eq!(case.lines, ["2026-11-28 line number three xxx", "new"]);
+}
+
+/// A file that was read up to `one` and then rotated twice by renaming, with lines of its own each time.
+fn rotated_twice(case: &Case, names: [&str; 2]) {
+    let path = case.path("logs/app.log");
+    append(&path, "two\n");
+    for (name, next) in names.into_iter().zip(["three\nfour\n", "five\n"]) {
+        fs::rename(&path, case.path(name)).unwrap();
+        // Times of change have the grain of the system's clock.
+        thread::sleep(Duration::from_millis(20));
+        append(&path, next);
+    }
+}
+
+#[test]
+fn files_that_were_rotated_one_after_another_while_nobody_read_are_all_read_once() {
+    for names in [["logs/app.log.2", "logs/app.log.1"], ["logs/app.log-20261127", "logs/app.log-20261128"]] {
+        let mut case = Case::new();
+        append(&case.path("logs/app.log"), "one\n");
+        // Neither of these was ever under the name.
+        append(&case.path("logs/app.log.9"), "long ago\n");
+        append(&case.path("logs/app2.log.1"), "another\n");
+        case.start();
+        case.wait("the first line", |case| case.lines.contains(&"one".to_owned()));
+        case.stop();
+        rotated_twice(&case, names);
+        case.start();
+        case.wait("all lines", |case| case.lines.len() == 5);
+        case.lines.sort();
+        assert_eq!(case.lines, ["five", "four", "one", "three", "two"]);
+
+        // Nor does another start read anything again: while they are known, and when they were closed.
+        case.stop();
+        case.start();
+        case.wait("they are closed", |case| case.held.len() == 1);
+        case.stop();
+        append(&case.path("logs/app.log"), "six\n");
+        case.start();
+        case.wait("another line", |case| case.lines.contains(&"six".to_owned()));
+        assert_eq!(case.lines.len(), 6, "{:?}", case.lines);
+        assert!(case.dropped.is_empty(), "{:?}", case.dropped);
+    }
+}
+
+#[test]
+fn files_that_were_rotated_and_compressed_one_after_another_are_all_read_once() {
+    let mut case = Case::new();
+    append(&case.path("logs/app.log"), "one\n");
+    case.start();
+    case.wait_for_lines(&["one"]);
+    case.stop();
+    rotated_twice(&case, ["logs/app.log.3", "logs/app.log.2"]);
+    for name in ["logs/app.log.2", "logs/app.log.3"] {
+        compress(&case.path(name), &case.path(&format!("{name}.gz")));
+    }
+    case.start();
+    case.wait("all lines", |case| case.lines.len() == 5);
+    case.stop();
+    case.start();
+    case.wait("they are closed", |case| case.held.len() == 1);
+    case.lines.sort();
+    assert_eq!(case.lines, ["five", "four", "one", "three", "two"]);
+    assert!(case.dropped.is_empty(), "{:?}", case.dropped);
+}
+
+#[test]
+fn a_file_that_was_read_to_its_end_and_then_deleted_or_compressed_counts_nothing_as_gone() {
+    let mut case = Case::new();
+    let (deleted, packed) = (case.path("logs/deleted.log"), case.path("logs/packed.log"));
+    append(&deleted, "one\n");
+    append(&packed, "one\n");
+    case.start();
+    case.wait("both files", |case| case.lines.len() == 2);
+    fs::remove_file(&deleted).unwrap();
+    case.finish();
+    compress(&packed, &case.path("logs/packed.log.1.gz"));
+    case.start();
+    case.wait("both are closed", |case| case.held.is_empty());
+    assert!(case.dropped.is_empty(), "{:?}", case.dropped);
+    assert_eq!(case.lines.len(), 2);
 }

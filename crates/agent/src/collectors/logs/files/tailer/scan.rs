@@ -80,18 +80,22 @@ impl TailLoop {
     /// Looks for files that were rotated away while the agent was not there.
     fn search_held(&mut self) {
         let lost = self.held.values().filter(|held| !self.waiting.contains_key(&held.key));
-        let wanted: Vec<Wanted> =
-            lost.filter(|held| self.discovery.matches(&held.path)).map(FileHeld::wanted).collect();
+        let lost: Vec<&FileHeld> = lost.filter(|held| self.discovery.matches(&held.path)).collect();
+        let last = lost.iter().filter(|held| !held.position.succeeded);
+        self.last_read = last.map(|held| held.key.clone()).collect();
+        let wanted: Vec<Wanted> = lost.into_iter().map(FileHeld::wanted).collect();
         self.discovery.search(wanted);
     }
 
     fn located(&mut self, key: &str, found: Found) -> Result<(), Closed> {
+        let is_last = self.last_read.remove(key);
         match found {
-            _ if self.files.open.contains_key(key) => Ok(()),
-            Found::At(path) => self.open(key, &path, true),
-            Found::Gone => self.forget(key),
-            Found::Unknown => Ok(()),
+            _ if self.files.open.contains_key(key) => return Ok(()),
+            Found::At(path) => self.open(key, &path, true)?,
+            Found::Gone => self.forget(key)?,
+            Found::Unknown => return Ok(()),
         }
+        if is_last { self.open_rotated_after(key) } else { Ok(()) }
     }
 
     /// Looks at the files of which no event comes, closes those that are gone, and looks after the thread that finds files.
@@ -145,7 +149,8 @@ impl TailLoop {
         let held = self.held.get(key);
         // A file that was rotated away keeps the name it is known by.
         let name = held.filter(|_| gone).map_or(path, |held| &held.path);
-        let opened = TailedFile::open(path, name).and_then(|file| {
+        let opened = if gone { TailedFile::open_rotated(path, name) } else { TailedFile::open(path, name) };
+        let opened = opened.and_then(|file| {
             let Some(mut file) = file else { return Ok(None) };
             if !file.take_key(key) {
                 // Another file has the name by now: the next scan takes it.
@@ -179,7 +184,9 @@ impl TailLoop {
         if is_new {
             // From here on a restart knows where this file began to be read. The one it replaced is forgotten in the same moment:
             // with neither of them known, all lines would come twice.
-            self.turn.send_together([file.position(false)].into_iter().chain(replaced).collect())?;
+            let older = self.succeeded_by(&file);
+            self.turn
+                .send_together([file.position(false)].into_iter().chain(replaced).chain(older).collect())?;
         }
         self.files.insert(key, file);
         self.counters.files_open.set(self.files.open.len() as u64);
@@ -246,6 +253,14 @@ impl TailLoop {
             }
         }
         Ok(())
+    }
+
+    /// At the end: deleted files that were read to their end are done with. The next run would find no trace of them, and could not tell
+    /// that nothing is lost.
+    pub(super) fn close_deleted(&mut self) -> Result<(), Closed> {
+        let is_done = |file: &TailedFile| file.is_unlinked() && !file.has_more();
+        let done = self.files.open.iter().filter(|(_, file)| is_done(file)).map(|(key, _)| key.clone());
+        self.close_unwritten(done.collect())
     }
 
     fn close(&mut self, key: &str) -> Result<(), Closed> {
