@@ -56,12 +56,15 @@ impl Keys {
         if identity.birth_time == 0 {
             return key;
         }
-        let own = format!("{key}@{:x}", identity.device);
         if let Some(clone) = self.clones.get(&(key.clone(), path.to_owned())) {
             return clone.clone();
         }
-        if held(&own).is_some() || self.owners.get(&key).is_some_and(|owner| owner.device != identity.device)
-        {
+        let is_taken = self.owners.get(&key).is_some_and(|owner| owner.device != identity.device);
+        if !is_taken && held(&key).is_some_and(|owner| owner.path == path) {
+            return key;
+        }
+        let own = self.own_key(identity, &key, path, &held);
+        if is_taken || held(&own).is_some() {
             return own;
         }
         match held(&key) {
@@ -75,6 +78,24 @@ impl Keys {
         }
     }
 
+    /// A key with the file's device. After a reboot another clone may have the number that this one had: what is known by it is that
+    /// one's, when it is where it was.
+    fn own_key<'a>(
+        &self,
+        identity: &Identity,
+        key: &str,
+        path: &Path,
+        held: &impl Fn(&str) -> Option<Owner<'a>>,
+    ) -> String {
+        let own = format!("{key}@{:x}", identity.device);
+        let is_others = |own: &str| {
+            let is_open = self.owners.get(own).is_some_and(|owner| owner != identity);
+            is_open || held(own).is_some_and(|owner| owner.path != path && is_elsewhere(&owner, identity))
+        };
+        let others = (1..).map(|n: u32| format!("{own}-{n:x}"));
+        std::iter::once(own.clone()).chain(others).find(|own| !is_others(own)).unwrap_or(own)
+    }
+
     /// Lets go of a file that was closed.
     pub(super) fn forget(&mut self, key: &str) {
         if let Some(identity) = self.owners.remove(key) {
@@ -85,6 +106,12 @@ impl Keys {
 
 fn is_there(owner: &Owner<'_>, key: &str) -> bool {
     About::of_path(owner.path).is_ok_and(|about| about.identity.key() == key)
+}
+
+/// Whether a clone of a file, and not the file itself, is where something known was.
+fn is_elsewhere(owner: &Owner<'_>, identity: &Identity) -> bool {
+    About::of_path(owner.path)
+        .is_ok_and(|about| about.identity.key() == identity.key() && about.identity.device != identity.device)
 }
 
 /// The key that a clone's key begins with.
@@ -122,11 +149,34 @@ mod tests {
         // After a reboot the devices have each other's numbers.
         let known = [("file:c@5", a), ("file:c@5@8", b)];
         let mut keys = Keys::new(known.into_iter());
-        let held = |key: &str| (key == "file:c@5").then_some(Owner { path: a, device: 7 });
-        assert_eq!(keys.of(&FIRST, b, held), "file:c@5@8");
+        let held = |key: &str| match key {
+            "file:c@5" => Some(Owner { path: a, device: 7 }),
+            "file:c@5@8" => Some(Owner { path: b, device: 8 }),
+            _ => None,
+        };
         assert_eq!(keys.of(&CLONE, a, held), "file:c@5");
+        assert_eq!(keys.of(&FIRST, b, held), "file:c@5@8");
         assert!(fits(&CLONE, "file:c@5@8") && fits(&CLONE, "file:c@5"));
         assert!(!fits(&CLONE, "file:d@5@8"));
+    }
+
+    #[test]
+    fn a_clone_that_is_new_and_has_the_device_of_a_known_one_has_a_key_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, new) = (folder.path().join("app.log"), Path::new("/new/app.log"));
+        std::fs::write(&there, "x").unwrap();
+        let known = About::of_path(&there).unwrap().identity;
+        if known.birth_time == 0 {
+            return;
+        }
+        let clone = Identity { device: known.device + 1, ..known };
+        let own = format!("{}@{:x}", known.key(), clone.device);
+        let held = |key: &str| {
+            [&own, &known.key()].contains(&&key.to_owned()).then_some(Owner { path: &there, device: 7 })
+        };
+        let key = Keys::default().of(&clone, new, held);
+        assert_eq!(key, format!("{own}-1"));
+        assert!(fits(&clone, &key));
     }
 
     #[test]
