@@ -15,9 +15,8 @@ use lapwing_delivery::{
     Admission, Agent, Snapshots, check_held,
     journal::{ForgetRecord, Move, Record},
 };
+use lapwing_service::said::LeftOut;
 use tokio::sync::{OwnedMutexGuard, watch};
-
-use crate::processor::Share;
 
 /// An agent that did not call for so long has no share of what agents send at a time.
 const LATELY: Duration = Duration::from_secs(120);
@@ -33,10 +32,6 @@ pub struct Entry {
     roomy: watch::Sender<(u64, u64)>,
     /// When the agent last called.
     seen: Mutex<Option<Instant>>,
-    /// The run that was last sent back because the collector was restored.
-    sent_back: AtomicU64,
-    /// Its share of the room for batches.
-    pub share: Share,
     /// The journal record that holds its whole state, 0 when it moved since.
     snapshot: AtomicU64,
 }
@@ -67,7 +62,7 @@ impl Entry {
         seen.is_some_and(|seen| seen.elapsed() < time)
     }
 
-    /// Checks that what is held of a run is no less than its sender knows to be durable. A run that is sent back is reported once.
+    /// Checks that what is held of a run is no less than its sender knows to be durable.
     ///
     /// # Errors
     /// As [`lapwing_delivery::check_held`].
@@ -76,13 +71,7 @@ impl Entry {
         if live != origin.epoch || origin.epoch == 0 {
             return Ok(());
         }
-        let checked = check_held(acknowledged, durable);
-        if let Err((_, text)) = &checked
-            && self.sent_back.swap(live, Ordering::Relaxed) != live
-        {
-            tracing::warn!(agent = origin.agent_id, "{text}");
-        }
-        checked
+        check_held(acknowledged, durable)
     }
 
     /// Whether nothing has to become durable before a batch does.
@@ -247,11 +236,14 @@ impl Agents {
     /// The records of a part are durable, from index `first` on.
     pub fn written(&self, part: Part, first: u64) {
         part.changed.iter().for_each(|(entry, _)| entry.written(first));
+        if let Some((sender, ..)) = part.gone.first() {
+            let more = LeftOut(part.gone.len() as u64 - 1);
+            tracing::info!(sender, "forgotten: it was away for too long{more}");
+        }
         for (id, entry, mut state) in part.gone {
             *state = Agent::default();
             entry.durable.send_replace((0, 0));
             drop(state);
-            tracing::info!(sender = id, "forgotten: it was away for too long");
             self.remove_unused(&id, entry);
         }
     }

@@ -5,15 +5,19 @@
 //!
 //! | part | share | |
 //! |---|---|---|
-//! | messages on their way in | 1/24 | \[16 MiB\] |
-//! | batches from the decoder to the tables | 1/16 | \[24 MiB\] |
+//! | messages on their way in, and what a start reads of the journal at a time | 1/24 | \[16 MiB\] |
+//! | batches from the decoder to the tables | 1/8, at least the largest batch | \[48 MiB\] |
 //! | rows in the tables (`[storage] memory_bytes`) | 1/6 | \[64 MiB\], flushed at a half |
 //! | queries (`[limits] query_memory_bytes`) | 2/3 | \[256 MiB\] |
-//! | what is remembered of senders | 1/12 | \[32 MiB\] |
-//! | answers and tails on their way out | 1/48 | \[8 MiB\] |
-//! | bytes of connections that nobody has read yet | 1/12 | \[32 MiB\] |
+//! | messages of tails on their way out | 1/48 | \[8 MiB\]: 64 tails |
+//! | bytes of connections that nobody has read yet | 1/12 | \[32 MiB\]: 4,096 connections, 64 with wide windows |
+//! | requests under way | 1/12 | \[32 MiB\]: 8,192 |
 //!
-//! Not all of them are full at a time: the first five are, and then queries get what they need of the rest.
+//! Not all of them are full at a time: the first three are, and then queries get what they need of the rest. What the journal's thread
+//! holds is a part of the batches and messages that wait for it.
+//!
+//! What is remembered of senders is no part of it. It has bounds of its own for each sender (docs/security.md): a position that gave way to
+//! others would make lines come twice.
 
 use lapwing::limits::Limits;
 
@@ -25,6 +29,13 @@ pub struct Budget {
 
 /// What one identity may have of a part: a quarter. Three that misbehave leave room for all others.
 const PER_IDENTITY: usize = 4;
+/// What a batch of an agent becomes at most: 65,536 rows, with seven attributes of the resource for each. A collector with little memory takes
+/// it, too, since it would be lost otherwise.
+const LARGEST_BATCH: usize = 24 << 20;
+/// Bytes of the messages of one tail that wait for its reader.
+pub const TAIL: usize = 128 << 10;
+/// Bytes of a request under way.
+const REQUEST: usize = 4 << 10;
 
 impl Budget {
     /// When no figure is given.
@@ -49,7 +60,12 @@ impl Budget {
 
     /// Bytes of batches on their way from the decoder to the tables, as they lie in memory.
     pub fn decode(self) -> usize {
-        self.memory / 16
+        (self.memory / 8).max(LARGEST_BATCH)
+    }
+
+    /// What the batches of one identity may become of it: a half, so that there are always those of two under way.
+    pub fn decode_of_one(self) -> usize {
+        (self.decode() / 2).max(LARGEST_BATCH)
     }
 
     /// Bytes of rows in the tables, at which appends wait.
@@ -67,14 +83,14 @@ impl Budget {
         self.memory / 3 * 2
     }
 
-    /// Bytes that are remembered of all senders together.
-    pub fn remembered(self) -> usize {
-        self.memory / 12
+    /// Tails at a time.
+    pub fn tails(self) -> usize {
+        self.memory / 48 / TAIL
     }
 
-    /// Bytes of answers and tails that wait for their readers.
-    pub fn answers(self) -> usize {
-        self.memory / 48
+    /// Requests under way.
+    pub fn requests(self) -> usize {
+        self.memory / 12 / REQUEST
     }
 
     /// Bytes that came on connections and that nobody has read yet.
@@ -108,21 +124,29 @@ mod tests {
     #[test]
     fn the_usual_figures_are_those_that_were_measured() {
         let usual = Budget::default();
-        assert_eq!((usual.intake(), usual.decode()), (16 * MIB, 24 * MIB));
+        assert_eq!((usual.intake(), usual.decode(), usual.decode_of_one()), (16 * MIB, 48 * MIB, 24 * MIB));
         assert_eq!((usual.tables(), usual.flush(), usual.queries()), (64 * MIB, 32 * MIB, 256 * MIB));
+        assert_eq!((usual.tails(), usual.requests(), usual.unread()), (64, 8192, 32 * MIB));
         assert_eq!(usual.message(), Limits::default().max_message_bytes);
     }
 
     #[test]
-    fn what_fills_up_with_batches_leaves_more_than_a_half() {
-        for memory in [0, Budget::LEAST, Budget::USUAL, 1 << 40, usize::MAX] {
+    fn what_fills_up_with_batches_leaves_a_half_and_with_little_memory_more_than_a_third() {
+        for memory in [0, Budget::LEAST, 192 * MIB, Budget::USUAL, 1 << 40, usize::MAX] {
             let budget = Budget::new(memory);
-            let full = budget.intake() + budget.decode() + budget.tables() + budget.remembered();
-            assert!(full + budget.answers() + budget.unread() <= budget.memory() / 2, "{memory}");
+            let full = budget.intake() + budget.decode() + budget.tables() + budget.unread();
+            let most = if memory < 192 * MIB { budget.memory() / 3 * 2 } else { budget.memory() / 2 };
+            assert!(full <= most, "{memory}");
             assert!(
                 budget.message() >= MIB && budget.message() <= Budget::of_one(budget.intake()),
                 "{memory}"
             );
         }
+    }
+
+    #[test]
+    fn a_collector_with_little_memory_takes_the_largest_batch_of_an_agent() {
+        let least = Budget::new(Budget::LEAST);
+        assert_eq!((least.decode(), least.decode_of_one()), (LARGEST_BATCH, LARGEST_BATCH));
     }
 }

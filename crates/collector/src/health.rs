@@ -28,27 +28,21 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Knows what stands in the way.
 #[derive(Debug, Clone)]
 pub struct Health {
-    journal: Log,
-    tables: Arc<Tables>,
-    tls: Option<Arc<Renewed<ServerSide>>>,
-    watchdog: Watchdog,
-    processor: Processor,
-    counters: Arc<Counters>,
+    /// The journal.
+    pub journal: Log,
+    /// The tables.
+    pub tables: Arc<Tables>,
+    /// The certificate.
+    pub tls: Option<Arc<Renewed<ServerSide>>>,
+    /// Knows the threads and tasks.
+    pub watchdog: Watchdog,
+    /// Where journaled records become rows.
+    pub processor: Processor,
+    /// The collector's counts.
+    pub counters: Arc<Counters>,
 }
 
 impl Health {
-    /// The health of a collector with this journal, these tables, this certificate, and the watchdog of its threads and tasks.
-    pub fn new(
-        journal: Log,
-        tables: Arc<Tables>,
-        tls: Option<Arc<Renewed<ServerSide>>>,
-        watchdog: Watchdog,
-        processor: Processor,
-        counters: Arc<Counters>,
-    ) -> Self {
-        Self { journal, tables, tls, watchdog, processor, counters }
-    }
-
     /// What will stand in the way before long; `None` when nothing is known of.
     pub fn warning(&self) -> Option<String> {
         if let Some(error) = self.tls.as_ref().and_then(|tls| tls.trouble()) {
@@ -85,24 +79,41 @@ impl Health {
 
     /// Why nothing can be taken or kept at the moment; `None` when all is well.
     pub fn trouble(&self) -> Option<String> {
+        self.disk()
+            .or_else(|| self.invalid())
+            .or_else(|| self.stalled())
+            .or_else(|| self.watchdog.trouble())
+            .or_else(|| self.refused())
+    }
+
+    fn disk(&self) -> Option<String> {
         let stalled = self.journal.stalled();
-        if stalled >= HANGS {
-            let seconds = stalled.as_secs();
-            return Some(format!("the journal's disk hangs: no answer to a write or fsync for {seconds} s"));
+        let seconds = stalled.as_secs();
+        let text = || format!("the journal's disk hangs: no answer to a write or fsync for {seconds} s");
+        (stalled >= HANGS).then(text)
+    }
+
+    fn invalid(&self) -> Option<String> {
+        match self.certificate() {
+            Standing::Invalid(text) => Some(text),
+            _ => None,
         }
-        if let Standing::Invalid(text) = self.certificate() {
-            return Some(text);
-        }
+    }
+
+    fn stalled(&self) -> Option<String> {
         let (next, waiting) = self.processor.stalled();
-        if waiting >= STALLS {
-            let seconds = waiting.as_secs();
-            return Some(format!(
+        let seconds = waiting.as_secs();
+        let text = || {
+            format!(
                 "journal record {next} does not become rows: those behind it have been waiting for {seconds} s"
-            ));
-        }
-        let refused = self.tables.stats().flush_error;
-        let refused = refused.map(|error| format!("the store refuses flushes: {error}"));
-        self.watchdog.trouble().or(refused)
+            )
+        };
+        (waiting >= STALLS).then(text)
+    }
+
+    fn refused(&self) -> Option<String> {
+        let error = self.tables.stats().flush_error?;
+        Some(format!("the store refuses flushes: {error}"))
     }
 
     /// Tells it to those who ask gRPC's health service for the whole collector or for the service `S`.

@@ -12,7 +12,7 @@ use axum::{
     routing::get,
 };
 use lapwing::status::Kind;
-use lapwing_service::{metrics, serve::Peer};
+use lapwing_service::{metrics, said::Said, serve::Peer};
 use lapwing_spool::Log;
 use lapwing_store::{Asker, Tables};
 use serde::Deserialize;
@@ -36,6 +36,8 @@ pub struct Api {
     pub counters: Arc<Counters>,
     /// Who is let in.
     pub access: Access,
+    /// Lines about answers that broke off.
+    pub said: Arc<Said<()>>,
 }
 
 /// Parameters of `/api/v1/sql`.
@@ -94,7 +96,7 @@ async fn sql(
     let format = Format::parse(&query.format).map_err(|text| Refused(Kind::InvalidArgument, text))?;
     let rows = api.asker.ask(&query.q, query.max_rows).await;
     let rows = rows.map_err(|error| Refused(error.kind(), error.to_string()))?;
-    Ok(answer::response(rows, format))
+    Ok(answer::response(rows, format, api.said))
 }
 
 /// Whether the process should be left alone: only what a start would cure is a reason to end it.

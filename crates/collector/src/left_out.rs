@@ -77,6 +77,7 @@ mod tests {
         v1::{Batch, Codec, MetricKind, Origin, Packed, Signal, SourcePosition, batch::Payload},
     };
     use lapwing_delivery::{accounts::SourceRows, journal::BatchRecord};
+    use lapwing_service::watchdog::Watchdog;
     use lapwing_spool::{Options, sim::SimDisk};
     use lapwing_store::{
         Tables, TablesOptions,
@@ -85,12 +86,16 @@ mod tests {
         rows::About,
     };
 
+    use tokio::task::JoinSet;
+
     use super::*;
     use crate::{
+        budget::Budget,
         counters::Counters,
         ledger::Books,
-        processor::Processor,
+        processor::{Processor, ProcessorOptions},
         recovery::{Aside, Recovery},
+        share::Shares,
     };
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -100,6 +105,7 @@ mod tests {
         journal: Log,
         agents: Arc<Agents>,
         processor: Processor,
+        _background: JoinSet<()>,
     }
 
     impl Collector {
@@ -111,7 +117,18 @@ mod tests {
             let tables = Tables::open(Arc::new(store), TablesOptions::default()).await.unwrap();
             let left_out =
                 LeftOut { journal: journal.clone(), agents: Arc::clone(&agents), journal_room: 1 << 30 };
-            let processor = Processor::start(1, 1, tables, left_out.clone(), Arc::clone(&counters)).unwrap();
+            let mut background = JoinSet::new();
+            let processor = Processor::start(ProcessorOptions {
+                workers: 1,
+                next: 1,
+                tables,
+                books: left_out.clone(),
+                shares: Shares::new(Budget::default()),
+                counters: Arc::clone(&counters),
+                watchdog: &Watchdog::default(),
+                background: &mut background,
+            })
+            .unwrap();
             let recovery = Recovery {
                 journal: journal.clone(),
                 agents: Arc::clone(&agents),
@@ -119,9 +136,10 @@ mod tests {
                 aside: Aside::new(folder, counters),
                 left_out,
                 time_ahead: Duration::ZERO,
+                replay_bytes: 1 << 20,
             };
             recovery.replay(1, uncommitted).await.unwrap();
-            Self { disk, journal, agents, processor }
+            Self { disk, journal, agents, processor, _background: background }
         }
 
         /// Another one, over what is on the disk. Nothing is shared with this one, which may still close its journal.

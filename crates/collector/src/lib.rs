@@ -9,6 +9,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
 
 pub mod collector;
+mod opening;
+mod serving;
 
 pub mod access;
 pub mod gate;

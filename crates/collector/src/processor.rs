@@ -1,7 +1,7 @@
 //! Workers that turn journaled batches into rows, and a sequencer that hands these to the tables in the journal's order.
 //!
 //! Every journal record passes here exactly once, with rows or without: the tables' position moves with it. What is on its way is bounded by a
-//! byte budget that [`Processor::reserve`] gives out before a batch is decoded.
+//! byte budget ([`Shares::decode`]) of which [`Processor::reserve`] gives a part before a batch is decoded.
 
 use std::{
     collections::BTreeMap,
@@ -13,52 +13,38 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use arrow::record_batch::RecordBatch;
 use lapwing::columns::Columns;
+use lapwing_service::{
+    said::Said,
+    watchdog::{Beat, Fault, Watchdog, once},
+};
 use lapwing_store::{
     Table, Tables,
     rows::{About, record_batch},
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc as async_mpsc};
+use tokio::{sync::mpsc as async_mpsc, task::JoinSet};
 
-use crate::{counters::Counters, left_out::LeftOut};
+use crate::{
+    counters::Counters,
+    left_out::LeftOut,
+    share::{Holder, Permit, Shares, UNIT},
+};
 
-/// Bytes on their way from the wire to the tables, as they lie in memory.
-const BUDGET: usize = 48 << 20;
-/// What one batch may become: a half, so that there are always two under way.
-const LARGEST: usize = BUDGET / 2;
-/// Unit of the budget.
-const UNIT: usize = 1 << 10;
+/// How long the rows of one record may take to be made, and to be handed to tables that have room.
+const HANGS: Duration = Duration::from_secs(30);
 
 /// Room for a batch on its way. It is given back when the rows are in the tables.
 #[derive(Debug)]
-pub struct Room {
-    room: OwnedSemaphorePermit,
-    _own: OwnedSemaphorePermit,
-}
+pub struct Room(Permit);
 
 impl Room {
     /// How many bytes.
     pub fn bytes(&self) -> usize {
-        self.room.num_permits() * UNIT
-    }
-}
-
-/// A sender's share of the room. Of each sender one batch waits at a time, so all are served in turn, and its batches have a half of the room
-/// at most: whatever one sends, others come through.
-#[derive(Debug)]
-pub struct Share {
-    waiting: AsyncMutex<()>,
-    own: Arc<Semaphore>,
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        Self { waiting: AsyncMutex::default(), own: Arc::new(Semaphore::new(LARGEST / UNIT)) }
+        self.0.units() * UNIT
     }
 }
 
@@ -80,7 +66,7 @@ type Failed = (u64, Option<Room>);
 pub struct Processor {
     jobs: mpsc::Sender<Job>,
     done: async_mpsc::UnboundedSender<Done>,
-    budget: Arc<Semaphore>,
+    shares: Arc<Shares>,
     progress: Arc<Progress>,
 }
 
@@ -109,54 +95,74 @@ impl Progress {
     }
 }
 
+/// What a processor needs.
+#[derive(Debug)]
+pub struct ProcessorOptions<'a> {
+    /// Threads.
+    pub workers: usize,
+    /// The first journal record that is to pass.
+    pub next: u64,
+    /// Where rows go.
+    pub tables: Arc<Tables>,
+    /// Are told of rows that are left out.
+    pub books: LeftOut,
+    /// Where room for batches comes from.
+    pub shares: Arc<Shares>,
+    /// The collector's counts.
+    pub counters: Arc<Counters>,
+    /// Watches the threads and the sequencer. None of them can be started again: what it had in hand is gone, and the records behind wait for it.
+    pub watchdog: &'a Watchdog,
+    /// Holds what tells the watchdog of their end.
+    pub background: &'a mut JoinSet<()>,
+}
+
 impl Processor {
-    /// Starts `workers` threads and the sequencer; `next` is the first journal record that is to pass. `books` are told of rows that are
-    /// left out.
+    /// Starts the threads and the sequencer.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn start(
-        workers: usize,
-        next: u64,
-        tables: Arc<Tables>,
-        books: LeftOut,
-        counters: Arc<Counters>,
-    ) -> io::Result<Self> {
+    pub fn start(options: ProcessorOptions<'_>) -> io::Result<Self> {
+        let ProcessorOptions { workers, next, tables, books, shares, counters, watchdog, background } = options;
         let (jobs, inbox) = mpsc::channel();
         // Unbounded, but every job in it holds room of the budget.
         let (done, finished) = async_mpsc::unbounded_channel();
         let (failed, left_out) = async_mpsc::unbounded_channel();
         let inbox = Arc::new(Mutex::new(inbox));
-        for _ in 0..workers {
-            let (inbox, counters) = (Arc::clone(&inbox), Arc::clone(&counters));
-            let (done, failed) = (done.clone(), failed.clone());
-            thread::Builder::new()
-                .name("processor".to_owned())
-                .spawn(move || work(&inbox, &done, &failed, &counters))?;
+        let worker = Worker { inbox, done: done.clone(), failed, counters, said: Arc::default() };
+        for number in 1..=workers {
+            let (part, worker) = (watchdog.vital_part(format!("worker-{number}"), HANGS), worker.clone());
+            let mut running = part.start_thread(move |beat| worker.run(beat))?;
+            background.spawn(async move { part.fail(&running.fault().await) });
         }
+
         let progress = Arc::new(Progress {
             handed: AtomicU64::new(0),
             next: AtomicU64::new(next),
             waits_for_room: AtomicBool::new(false),
             seen: Mutex::new((next, Instant::now())),
         });
-        tokio::spawn(sequence(finished, Arc::clone(&progress), tables));
-        tokio::spawn(book(left_out, books, done.clone(), Arc::clone(&progress)));
-        Ok(Self { jobs, done, budget: Arc::new(Semaphore::new(BUDGET / UNIT)), progress })
+        let (part, own) = (watchdog.vital_part("sequencer", HANGS), Arc::clone(&progress));
+        background.spawn(async move {
+            let ended = once(&part, move |beat| sequence(finished, own, tables, beat)).await;
+            part.fail(&ended.err().unwrap_or(Fault::Ended));
+        });
+        let (part, booked) = (watchdog.vital_part("books", HANGS), (done.clone(), Arc::clone(&progress)));
+        background.spawn(async move {
+            let ended = once(&part, move |beat| book(left_out, books, booked, beat)).await;
+            part.fail(&ended.err().unwrap_or(Fault::Ended));
+        });
+        Ok(Self { jobs, done, shares, progress })
     }
 
     /// Most bytes that a batch may become.
     pub fn largest(&self) -> usize {
-        LARGEST
+        self.shares.decode.most() * UNIT
     }
 
-    /// Waits for room for a batch of a sender that becomes so many bytes, at most [`Processor::largest`]; senders have it in turn.
-    pub async fn reserve(&self, share: &Share, bytes: usize) -> Option<Room> {
-        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).ok()?;
-        let _waiting = share.waiting.lock().await;
-        let own = Arc::clone(&share.own).acquire_many_owned(units).await.ok()?;
-        let room = Arc::clone(&self.budget).acquire_many_owned(units).await.ok()?;
-        Some(Room { room, _own: own })
+    /// Waits for room for a batch of `holder` that becomes so many bytes; `None` when they are more than [`Processor::largest`].
+    pub async fn reserve(&self, holder: &Holder, bytes: usize) -> Option<Room> {
+        let units = bytes.div_ceil(UNIT).max(1);
+        Some(Room(self.shares.decode.take(holder, units)?.await))
     }
 
     /// Takes the batch of journal record `index`.
@@ -182,25 +188,39 @@ impl Processor {
     }
 }
 
-fn work(
-    inbox: &Mutex<mpsc::Receiver<Job>>,
-    done: &async_mpsc::UnboundedSender<Done>,
-    failed: &async_mpsc::UnboundedSender<Failed>,
-    counters: &Counters,
-) {
-    loop {
-        let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { index, columns, about, room }) = job else { return };
-        let sent = match isolated(counters, || record_batch(&columns, &about)) {
-            Ok(rows) => done.send((index, Some(rows), room)).is_ok(),
-            Err(error) => {
-                counters.unreadable_records.add(1);
-                tracing::error!("journal record {index}: {error}; its rows are left out");
-                failed.send((index, room)).is_ok()
+/// What a worker thread has.
+#[derive(Clone)]
+struct Worker {
+    inbox: Arc<Mutex<mpsc::Receiver<Job>>>,
+    done: async_mpsc::UnboundedSender<Done>,
+    failed: async_mpsc::UnboundedSender<Failed>,
+    counters: Arc<Counters>,
+    said: Arc<Said<()>>,
+}
+
+impl Worker {
+    fn run(&self, beat: &Beat) {
+        loop {
+            let job = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Job { index, columns, about, room }) = job else { return };
+            let _working = beat.working();
+            let sent = match isolated(&self.counters, || record_batch(&columns, &about)) {
+                Ok(rows) => self.done.send((index, Some(rows), room)).is_ok(),
+                Err(error) => {
+                    self.left_out(index, &error);
+                    self.failed.send((index, room)).is_ok()
+                }
+            };
+            if !sent {
+                return;
             }
-        };
-        if !sent {
-            return;
+        }
+    }
+
+    fn left_out(&self, index: u64, error: &str) {
+        self.counters.unreadable_records.add(1);
+        if let Some(left_out) = self.said.again(&()) {
+            tracing::error!("journal record {index}: {error}; its rows are left out{left_out}");
         }
     }
 }
@@ -209,10 +229,11 @@ fn work(
 async fn book(
     mut failed: async_mpsc::UnboundedReceiver<Failed>,
     books: LeftOut,
-    done: async_mpsc::UnboundedSender<Done>,
-    progress: Arc<Progress>,
+    (done, progress): (async_mpsc::UnboundedSender<Done>, Arc<Progress>),
+    beat: Beat,
 ) {
     while let Some((index, room)) = failed.recv().await {
+        let _working = beat.working();
         if let Some(booked) = books.book(index).await {
             progress.handed.fetch_max(booked, Ordering::AcqRel);
             let _ = done.send((booked, None, None));
@@ -243,19 +264,24 @@ async fn sequence(
     mut finished: async_mpsc::UnboundedReceiver<Done>,
     progress: Arc<Progress>,
     tables: Arc<Tables>,
+    beat: Beat,
 ) {
     let mut next = progress.next.load(Ordering::Acquire);
     let mut early = BTreeMap::new();
     while let Some((index, rows, room)) = finished.recv().await {
+        let _working = beat.working();
         // One that comes twice is here already.
         if index < next {
             continue;
         }
         early.insert(index, (rows, room));
         while let Some((rows, room)) = early.remove(&next) {
+            // The tables may have no room for as long as the store is behind.
+            beat.rest();
             progress.waits_for_room.store(true, Ordering::Release);
             tables.append(next, rows).await;
             progress.waits_for_room.store(false, Ordering::Release);
+            beat.work();
             drop(room);
             next += 1;
             progress.next.store(next, Ordering::Release);

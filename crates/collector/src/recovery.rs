@@ -23,11 +23,9 @@ use crate::{
     agents::Agents,
     ingest::{about, nanos},
     left_out::LeftOut,
-    processor::{Processor, Share},
+    processor::Processor,
+    share::Holder,
 };
-
-/// Bytes read from the journal at a time.
-const REPLAY_BYTES: usize = 16 << 20;
 
 /// Lets a journal that was lost, or is an older copy, go on at `next`: its indexes must not stand for what the store has already.
 ///
@@ -58,6 +56,8 @@ pub struct Recovery {
     pub left_out: LeftOut,
     /// How far ahead of its coming the time of a row may be.
     pub time_ahead: Duration,
+    /// Bytes read from the journal at a time.
+    pub replay_bytes: usize,
 }
 
 impl Recovery {
@@ -69,7 +69,7 @@ impl Recovery {
         let mut next = first;
         let mut rows = 0;
         loop {
-            let records = self.journal.read(next, REPLAY_BYTES).await?;
+            let records = self.journal.read(next, self.replay_bytes).await?;
             let Some(last) = records.last() else { break };
             let end = last.index + 1;
             for record in records {
@@ -137,7 +137,8 @@ impl Recovery {
         let cost = encoded.cost().with_resource(packed.rows as usize, resource);
         // What an earlier version took may be larger than what is taken today: it comes alone.
         let bytes = cost.bytes.min(self.processor.largest());
-        let room = self.processor.reserve(&Share::default(), bytes).await;
+        let holder = Holder::Agent(record.sender.as_str().into());
+        let room = self.processor.reserve(&holder, bytes).await;
         let mut columns = encoded.decode(&limits).map_err(|error| error.to_string())?;
         if received != 0 {
             columns.bound_times(received, received.saturating_add(nanos(self.time_ahead)));

@@ -41,8 +41,6 @@ pub struct Shares {
     pub early: Pool<Holder>,
     /// Batches from the decoder to the tables, in units of [`UNIT`].
     pub decode: Pool<Holder>,
-    /// Answers and tails that wait for their readers, in units of [`UNIT`].
-    pub answers: Pool<Holder>,
     /// Requests under way, by number.
     pub requests: Pool<Holder>,
     /// Tails, by number.
@@ -53,15 +51,12 @@ pub struct Shares {
 
 /// Unit of the pools of bytes.
 pub const UNIT: usize = 1 << 10;
-/// Most requests under way, of all and of one holder.
-const REQUESTS: (usize, usize) = (8192, 2048);
-/// Most tails, of all and of one holder.
-const TAILS: (usize, usize) = (64, 8);
+/// A holder has the eighth part of all tails.
+const TAILS_PER_IDENTITY: usize = 8;
 
 impl Shares {
     /// The pools of a collector with this memory.
     pub fn new(budget: Budget) -> Arc<Self> {
-        let bytes = |part: usize| Pool::new(part / UNIT, Budget::of_one(part) / UNIT);
         let one = Budget::of_one(budget.intake()) / UNIT;
         // The largest message fits in there, and the part of one identity in the rest.
         let finishing = budget.message().div_ceil(UNIT);
@@ -71,10 +66,9 @@ impl Shares {
             finishing: Pool::new(finishing, finishing),
             // What is left of the room, and of a holder's part, is for those that early batches wait for.
             early: Pool::new(room / 4 * 3, one / 4 * 3),
-            decode: bytes(budget.decode()),
-            answers: bytes(budget.answers()),
-            requests: Pool::new(REQUESTS.0, REQUESTS.1),
-            tails: Pool::new(TAILS.0, TAILS.1),
+            decode: Pool::new(budget.decode() / UNIT, budget.decode_of_one() / UNIT),
+            requests: Pool::new(budget.requests(), Budget::of_one(budget.requests())),
+            tails: Pool::new(budget.tails(), (budget.tails() / TAILS_PER_IDENTITY).max(1)),
             said: Said::default(),
         })
     }
@@ -150,17 +144,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_has_a_quarter_and_leaves_the_rest_to_others() {
+    fn what_an_identity_has_at_most_leaves_the_rest_to_others() {
         let shares = Shares::new(Budget::default());
         let evil = shares.of(Holder::Agent("evil".into()));
-        let quarter = evil.most(|all| &all.decode);
-        assert_eq!(quarter, (6 << 20) / UNIT);
-        let held = evil.try_take(|all| &all.decode, quarter).unwrap();
+        let half = evil.most(|all| &all.decode);
+        assert_eq!(half, (24 << 20) / UNIT);
+        let held = evil.try_take(|all| &all.decode, half).unwrap();
         assert!(evil.try_take(|all| &all.decode, 1).is_none());
-        assert!(evil.take(|all| &all.decode, quarter + 1).is_none(), "that is never served");
+        assert!(evil.take(|all| &all.decode, half + 1).is_none(), "that is never served");
 
         let good = shares.of(Holder::User("evil".into()));
-        let taken = good.take(|all| &all.decode, quarter).unwrap().now_or_never();
+        let taken = good.take(|all| &all.decode, half).unwrap().now_or_never();
         assert!(taken.is_some(), "a user is not the agent of its name");
         drop((held, taken));
         assert_eq!(shares.decode.free() * UNIT, Budget::default().decode());

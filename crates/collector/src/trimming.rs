@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lapwing_delivery::trim_through;
-use lapwing_service::{clock::now, watchdog::Beat};
+use lapwing_service::{clock::now, said::Said, watchdog::Beat};
 use lapwing_spool::{Log, SpoolError};
 use tokio::sync::watch;
 
@@ -37,6 +37,8 @@ pub struct Trimming {
     pub max_bytes: u64,
     /// For how long a sender that is away is remembered.
     pub keep: Duration,
+    /// Lines about trims that failed.
+    pub said: Arc<Said<()>>,
 }
 
 /// Why the journal was not trimmed.
@@ -59,7 +61,10 @@ impl Trimming {
             while self.journal.stats().bytes >= self.segment {
                 let through = *committed.borrow_and_update();
                 let Err(error) = self.trim(through, &beat).await else { break };
-                tracing::error!("trimming the journal: {error}; trying again in {} s", PAUSE.as_secs());
+                if let Some(left_out) = self.said.again(&()) {
+                    let seconds = PAUSE.as_secs();
+                    tracing::error!("trimming the journal: {error}; trying again in {seconds} s{left_out}");
+                }
                 beat.beat();
                 tokio::time::sleep(PAUSE).await;
             }

@@ -19,6 +19,7 @@ mod paced;
 mod strangers;
 
 use std::{
+    borrow::Borrow,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -40,19 +41,23 @@ use crate::{
     renewed::Renewed,
     said::Said,
     tls::{RefusalKind, ServerSide, refusal_kind, seen_by_server},
+    watchdog::Beat,
 };
 
-/// Most connections of one listener at a time.
-const MAX_CONNECTIONS: usize = 4096;
-/// Most of a name, unless more is known about it: a quarter of all.
-pub const OF_A_NAME: usize = MAX_CONNECTIONS / 4;
+/// Bytes for what nobody has read yet of one listener's connections, unless its owner says otherwise.
+const UNREAD: usize = 32 << 20;
+/// Of these there are so many for each connection that may be open ...
+const OF_A_CONNECTION: usize = 8 << 10;
+/// ... and for each with wide windows.
+const OF_A_WIDE_ONE: usize = 512 << 10;
+/// Most connections of a name, unless more is known about it: a quarter of all that there may usually be.
+pub const OF_A_NAME: usize = UNREAD / OF_A_CONNECTION / 4;
 /// Most of an agent. It has one, and a few that are dead without anybody's knowing when its network comes and goes.
 pub const OF_AN_AGENT: usize = 4;
 /// Most bytes of a stream that nobody has read yet. With a quarter of it agents that have one batch under way fell far behind those that
 /// have four.
 const WINDOW: u32 = 256 << 10;
-/// With more connections than this each new one has less: the unread bytes of a thousand must fit into memory.
-const WIDE: usize = 64;
+/// The same when there are more connections than may have wide windows: the unread bytes of a thousand must fit into memory.
 const NARROW_WINDOW: u32 = 32 << 10;
 /// How often connections that are too many are closed.
 const TRIM: Duration = Duration::from_millis(250);
@@ -71,12 +76,34 @@ pub struct Peer {
 }
 
 /// What a listener speaks.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Transport {
     /// Plaintext without it. Each connection takes what is there when it comes.
     pub tls: Option<Arc<Renewed<ServerSide>>>,
     /// Whether a peer counts as [`Peer::local`] on a loopback address without TLS.
     pub open_to_local: bool,
+    /// Bytes for what nobody has read yet. With half of them half as many connections may be open, and half as many have wide windows.
+    pub unread_bytes: usize,
+    /// The heart of whoever watches over the accept loop.
+    pub beat: Option<Beat>,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self { tls: None, open_to_local: false, unread_bytes: UNREAD, beat: None }
+    }
+}
+
+impl Transport {
+    /// Most connections at a time.
+    fn most_connections(&self) -> usize {
+        (self.unread_bytes / OF_A_CONNECTION).clamp(1, Semaphore::MAX_PERMITS)
+    }
+
+    /// How many of them have wide windows.
+    fn wide(&self) -> usize {
+        self.unread_bytes / OF_A_WIDE_ONE
+    }
 }
 
 /// Whose address it is, as far as addresses tell: of IPv6 the network of 64 bits.
@@ -100,7 +127,7 @@ pub fn most_connections(identity: &Identity) -> usize {
 
 /// Serves until `stop`, then lets requests under way finish for up to `grace`.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Borrow<TcpListener>,
     transport: Transport,
     router: Router,
     stop: CancellationToken,
@@ -108,17 +135,19 @@ pub async fn serve(
 ) {
     let local = transport.open_to_local
         && transport.tls.is_none()
-        && listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        && listener.borrow().local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let (most, wide, beat) = (transport.most_connections(), transport.wide(), transport.beat);
     let server = Server::new(transport.tls, local, router, stop.clone());
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     let mut trim = interval(TRIM);
     trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut number = 0;
 
     loop {
+        beat.iter().for_each(Beat::work);
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.borrow().accept() => accepted,
             Some(_) = connections.join_next() => continue,
             _ = trim.tick() => {
                 server.strangers.trim();
@@ -139,16 +168,18 @@ pub async fn serve(
         };
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
             if let Some(left_out) = server.full.again(&"connections") {
-                tracing::warn!(%address, "refused: {MAX_CONNECTIONS} connections are open{left_out}");
+                tracing::warn!(%address, "refused: {most} connections are open{left_out}");
             }
             continue;
         };
         number += 1;
-        let window = if room.available_permits() + WIDE >= MAX_CONNECTIONS { WINDOW } else { NARROW_WINDOW };
+        let window = if room.available_permits() + wide >= most { WINDOW } else { NARROW_WINDOW };
         connections.spawn(Arc::clone(&server).connection(stream, address, number, window, permit));
     }
 
     drop(listener);
+    // What is under way takes as long as it is given.
+    beat.iter().for_each(Beat::rest);
     let all_ended = async { while connections.join_next().await.is_some() {} };
     if timeout(grace, all_ended).await.is_err() {
         tracing::warn!("some connections did not finish within {grace:?}");

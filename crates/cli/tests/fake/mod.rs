@@ -56,7 +56,7 @@ impl Fake {
         let router = Routes::new(QueryServiceServer::new(Answers)).into_axum_router();
         runtime.spawn(serve(
             listener,
-            Transport { tls, open_to_local: false },
+            Transport { tls, ..Transport::default() },
             router,
             stop.clone(),
             Duration::from_secs(1),

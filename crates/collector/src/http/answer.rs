@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,6 +14,7 @@ use axum::{
 use bytes::Bytes;
 use futures::Stream;
 use http_body::Frame;
+use lapwing_service::said::Said;
 use lapwing_store::{
     engine::QueryError,
     export::{self, ArrowPieces},
@@ -56,10 +58,10 @@ impl Format {
 }
 
 /// The answer, sent as its rows are found.
-pub(super) fn response(rows: Rows, format: Format) -> Response<Body> {
+pub(super) fn response(rows: Rows, format: Format, said: Arc<Said<()>>) -> Response<Body> {
     let truncated = rows.truncated().map(word);
     let text = Text { format, rows: false, pieces: None };
-    let body = Answer { parts: Parts::of(rows, text), tells: truncated.is_none() };
+    let body = Answer { parts: Parts::of(rows, text), tells: truncated.is_none(), said };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -79,6 +81,7 @@ struct Answer {
     parts: Parts<Bytes>,
     /// A trailer is to come.
     tells: bool,
+    said: Arc<Said<()>>,
 }
 
 impl http_body::Body for Answer {
@@ -92,7 +95,9 @@ impl http_body::Body for Answer {
         match std::task::ready!(Pin::new(&mut self.parts).poll_next(context)) {
             Some(Ok(part)) => Poll::Ready(Some(Ok(Frame::data(part)))),
             Some(Err(error)) => {
-                tracing::warn!("an answer broke off: {error}");
+                if let Some(left_out) = self.said.again(&()) {
+                    tracing::warn!("an answer broke off: {error}{left_out}");
+                }
                 Poll::Ready(Some(Err(error)))
             }
             None => {

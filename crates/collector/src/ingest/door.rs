@@ -18,10 +18,10 @@ use lapwing_delivery::{
     journal::{BatchRecord, LeaseRecord, Record},
     packed,
 };
-use lapwing_service::clock::now;
+use lapwing_service::{clock::now, said::Said};
 use lapwing_spool::{Log, SpoolError};
 use lapwing_store::rows::About;
-use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -31,6 +31,7 @@ use crate::{
     agents::{Agents, Entry},
     counters::Counters,
     processor::{Processor, Room},
+    share::{Holder, Permit, Shares, UNIT},
 };
 
 /// How long an early batch waits for its predecessors, and any batch for room.
@@ -39,10 +40,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DELAY: Duration = Duration::from_millis(500);
 /// How long a sender waits when nothing more is remembered.
 const SENDERS_DELAY: Duration = Duration::from_secs(30);
-/// Most bytes of batches that came before their turn. What is left of the room for messages is for those that they wait for.
-const EARLY: usize = 9 << 20;
-/// Unit of it.
-const UNIT: usize = 1 << 10;
 /// Most shipments of one agent at a time ...
 const IN_FLIGHT: usize = 4;
 /// ... and of all agents together, but two for each, since one alone misses its turn between an answer and the next batch.
@@ -57,6 +54,8 @@ pub struct DoorOptions {
     pub agents: Arc<Agents>,
     /// Where journaled batches go.
     pub processor: Processor,
+    /// Room for batches that came before their turn.
+    pub shares: Arc<Shares>,
     /// Bounds on what is taken.
     pub limits: Limits,
     /// How far ahead of this clock a time may be.
@@ -73,8 +72,16 @@ pub struct DoorOptions {
 #[derive(Debug)]
 pub struct Door {
     options: DoorOptions,
-    /// Room for batches that came before their turn.
-    early: Semaphore,
+    /// Lines of the log that senders cause.
+    said: Said<Subject>,
+}
+
+/// What such a line is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    Lease(String),
+    SentBack(String),
+    Journal,
 }
 
 /// What became of a batch.
@@ -102,7 +109,7 @@ pub(super) struct Checked {
 impl Door {
     /// A door that is open.
     pub fn new(options: DoorOptions) -> Self {
-        Self { options, early: Semaphore::new(EARLY / UNIT) }
+        Self { options, said: Said::default() }
     }
 
     /// Bounds on what is taken.
@@ -164,7 +171,9 @@ impl Door {
         let previous = state.previous();
         entry.durable.send_replace((epoch, state.durable()));
         self.options.counters.leases.add(1);
-        tracing::info!(agent = agent_id, "lease given");
+        if let Some(left_out) = self.said.again(&Subject::Lease(agent_id.clone())) {
+            tracing::info!(agent = agent_id, "lease given{left_out}");
+        }
         Ok(ResumeResponse {
             agent_id,
             durable_sequence: state.durable(),
@@ -188,7 +197,7 @@ impl Door {
         let origin = Origin { agent_id, ..acknowledged };
         let entry = self.entry(&origin.agent_id)?;
         entry.see();
-        entry.check_held(&origin, origin.sequence).map_err(|(kind, text)| kind.status(text))?;
+        self.check_held(&entry, &origin, origin.sequence)?;
         let state = entry.state.lock().await;
         state.check_lease(&origin).map_err(|(kind, text)| kind.status(text))?;
         Ok(state.durable())
@@ -222,7 +231,7 @@ impl Door {
         if origin.epoch != 0 {
             entry.see();
         }
-        entry.check_held(&origin, envelope.acknowledged).map_err(|(kind, text)| kind.status(text))?;
+        self.check_held(&entry, &origin, envelope.acknowledged)?;
 
         // It is acknowledged whatever the limits are by now.
         if let Some(durable) = entry.known(&origin, &envelope.digest).await {
@@ -230,8 +239,9 @@ impl Door {
         }
 
         // Given back when the batch is durable, or refused.
-        let _early = self.early_room(&entry, &origin, request.len())?;
-        let checked = self.check(&entry, envelope, request).await?;
+        let holder = holder(caller, &origin);
+        let _early = self.early_room(&entry, &holder, &origin, request.len())?;
+        let checked = self.check(&entry, &holder, envelope, request).await?;
         let state = match self.admit(&entry, &origin, &checked.batch).await? {
             Admitted::Next(state) => state,
             Admitted::Duplicate(durable) => return Ok(Taken { durable, rows: 0, duplicate: true }),
@@ -242,19 +252,31 @@ impl Door {
         journaled.await.map_err(|error| broken(&error))?
     }
 
+    /// Checks that what is held of a run is no less than its sender knows to be durable.
+    fn check_held(&self, entry: &Entry, origin: &Origin, acknowledged: u64) -> Result<(), Status> {
+        entry.check_held(origin, acknowledged).map_err(|(kind, text)| {
+            let agent = &origin.agent_id;
+            if let Some(left_out) = self.said.again(&Subject::SentBack(agent.clone())) {
+                tracing::warn!(agent, "{text}{left_out}");
+            }
+            kind.status(text)
+        })
+    }
+
     /// Room for a batch, when it is not the next one of its sender.
     fn early_room(
         &self,
         entry: &Entry,
+        holder: &Holder,
         origin: &Origin,
         bytes: usize,
-    ) -> Result<Option<SemaphorePermit<'_>>, Status> {
+    ) -> Result<Option<Permit>, Status> {
         if entry.is_next(origin) {
             return Ok(None);
         }
-        let units = bytes.min(EARLY).div_ceil(UNIT);
-        let permit = self.early.try_acquire_many(units as u32);
-        permit.map(Some).map_err(|_| Kind::Overloaded.status_after("more batches wait than may", DELAY))
+        let early = &self.options.shares.early;
+        let permit = early.try_take(holder, bytes.div_ceil(UNIT).min(early.most()));
+        permit.map(Some).ok_or_else(|| Kind::Overloaded.status_after("more batches wait than may", DELAY))
     }
 
     /// Refuses while the journal is full: waiting at the journal itself would hold up the snapshot that lets it be trimmed.
@@ -266,7 +288,13 @@ impl Door {
     }
 
     /// Waits for room for what the batch becomes, then reads it: what is journaled can be stored.
-    async fn check(&self, entry: &Entry, envelope: Envelope, request: Bytes) -> Result<Checked, Status> {
+    async fn check(
+        &self,
+        entry: &Entry,
+        holder: &Holder,
+        envelope: Envelope,
+        request: Bytes,
+    ) -> Result<Checked, Status> {
         self.check_journal()?;
         let limits = &self.options.limits;
         let (bytes, rows) = envelope.packed.unwrap_or((0, envelope.rows));
@@ -282,7 +310,7 @@ impl Door {
         }
         let mut reading = Reading { envelope, request, limits: limits.clone(), times: self.options.times };
         loop {
-            let room = self.room(entry, &reading.envelope.origin, wanted).await?;
+            let room = self.room(entry, holder, &reading.envelope.origin, wanted).await?;
             let read;
             (reading, read) = reading.run(room.bytes()).await?;
             match read? {
@@ -294,7 +322,13 @@ impl Door {
     }
 
     /// Waits in turn for room of so many bytes.
-    async fn room(&self, entry: &Entry, origin: &Origin, bytes: usize) -> Result<Room, Status> {
+    async fn room(
+        &self,
+        entry: &Entry,
+        holder: &Holder,
+        origin: &Origin,
+        bytes: usize,
+    ) -> Result<Room, Status> {
         let processor = &self.options.processor;
         if bytes > processor.largest() {
             let limit = processor.largest();
@@ -311,7 +345,7 @@ impl Door {
                 return Err(too_early(origin, durable));
             }
         }
-        let room = processor.reserve(&entry.share, bytes);
+        let room = processor.reserve(holder, bytes);
         match tokio::time::timeout_at(deadline, room).await {
             Ok(Some(room)) => {
                 entry.has_room(origin);
@@ -403,12 +437,16 @@ impl Door {
     fn journal_failed(&self, error: &SpoolError) -> Status {
         match error {
             SpoolError::Full { .. } | SpoolError::Disk { .. } => {
-                tracing::error!("{error}");
+                if let Some(left_out) = self.said.again(&Subject::Journal) {
+                    tracing::error!("{error}{left_out}");
+                }
                 Kind::Overloaded.status_after("the journal takes nothing at the moment", DELAY * 4)
             }
             SpoolError::TooLarge { .. } => Kind::TooLarge.status(error.to_string()),
             _ => {
-                tracing::error!("{error}");
+                if !self.options.fatal.is_cancelled() {
+                    tracing::error!("{error}");
+                }
                 self.options.fatal.cancel();
                 Kind::Unavailable.status("the journal is broken; the collector restarts")
             }
@@ -450,6 +488,15 @@ fn sender(caller: &Caller, origin: &Origin) -> String {
         _ if origin.epoch != 0 => origin.agent_id.clone(),
         Who::User(name) => format!("user/{name}"),
         _ => format!("client/{}", origin.agent_id),
+    }
+}
+
+/// Whose room a batch takes. Where nobody is asked who they are it is the agent's that it says it is.
+fn holder(caller: &Caller, origin: &Origin) -> Holder {
+    match &caller.who {
+        Who::Agent(id) => Holder::Agent(id.as_str().into()),
+        Who::User(name) => Holder::User(name.as_str().into()),
+        Who::Anyone => Holder::Agent(origin.agent_id.as_str().into()),
     }
 }
 

@@ -18,7 +18,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{filter, found, parts::Parts, sql::Messages, tail::Tail};
+use super::{
+    filter, found,
+    parts::Parts,
+    sql::Messages,
+    tail::{self, Tail},
+};
 use crate::{
     access::{self, Access},
     share::{Permit, Share},
@@ -32,8 +37,6 @@ const MAX_SEARCH: u32 = 10_000;
 const MAX_SEARCH_BYTES: usize = 3 << 20;
 /// Most bytes of a backlog.
 const MAX_BACKLOG_BYTES: usize = 8 << 20;
-/// Messages that are made for a tail before it has read them.
-const TAIL_QUEUE: usize = 2;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -158,10 +161,10 @@ impl query_service_server::QueryService for QueryService {
         let newest = old.first().map_or(-1, |row| row.seq);
         old.reverse();
         let backlog = old.into_iter().map(|row| row.log).collect();
-        let (sender, receiver) = mpsc::channel(TAIL_QUEUE);
+        let (sender, receiver) = mpsc::channel(tail::QUEUE);
         let tables = Arc::clone(&self.tables);
         let tail = Tail { tables, visible, position, filter, newest, sender, link, _share: share };
-        tokio::spawn(tail.run(backlog, self.stop.clone()));
+        tokio::spawn(tail.start(backlog, self.stop.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }

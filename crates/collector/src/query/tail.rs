@@ -5,9 +5,13 @@
 //! time it reads on is counted and told. One that is not read for [`STALL`] ends, and its connection with it: what is under way could not
 //! be taken back otherwise.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use lapwing::v1::{FoundLog, LogFilter, TailResponse};
+use futures::FutureExt;
+use lapwing::{
+    status::Kind,
+    v1::{FoundLog, LogFilter, TailResponse},
+};
 use lapwing_service::serve::Link;
 use lapwing_store::{Table, Tables};
 use prost::Message;
@@ -19,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::passing;
-use crate::share::Permit;
+use crate::{budget::TAIL, share::Permit};
 
+/// Messages that are made for a tail before it has read them.
+pub(super) const QUEUE: usize = 2;
 /// A message is sent when it has reached this size: the other end takes four MiB.
-const MESSAGE_BYTES: usize = 256 << 10;
+const MESSAGE_BYTES: usize = TAIL / QUEUE;
 /// Rows that are looked at in one go, on a thread that others need too.
 const ROWS: usize = 4096;
 /// How long a message may wait for its reader.
@@ -51,8 +57,17 @@ pub(super) struct Tail {
 struct Gone;
 
 impl Tail {
-    /// Sends the backlog, then what arrives, until the caller is gone or `stop`.
-    pub(super) async fn run(mut self, backlog: Vec<FoundLog>, stop: CancellationToken) {
+    /// Sends the backlog, then what arrives, until the caller is gone or `stop`. Should this program panic over it, its caller is told, and no one else
+    /// notices.
+    pub(super) async fn start(self, backlog: Vec<FoundLog>, stop: CancellationToken) {
+        let sender = self.sender.clone();
+        if AssertUnwindSafe(self.run(backlog, stop)).catch_unwind().await.is_err() {
+            let status = Kind::Internal.status("the tail failed; the collector's log says why");
+            let _ = sender.send(Err(status)).await;
+        }
+    }
+
+    async fn run(mut self, backlog: Vec<FoundLog>, stop: CancellationToken) {
         let sender = self.sender.clone();
         tokio::select! {
             _ = self.send_all(backlog) => {}

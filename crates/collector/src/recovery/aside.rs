@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use lapwing_service::said::Said;
+
 use crate::counters::Counters;
 
 /// Records that are kept; of further ones only the log tells.
@@ -20,28 +22,30 @@ const MAX_BYTES: u64 = 256 << 20;
 pub struct Aside {
     folder: PathBuf,
     counters: Arc<Counters>,
+    said: Said<bool>,
 }
 
 impl Aside {
     /// The folder in `data_dir`, which is made when the first record comes.
     pub fn new(data_dir: &Path, counters: Arc<Counters>) -> Self {
-        Self { folder: data_dir.join("journal-aside"), counters }
+        Self { folder: data_dir.join("journal-aside"), counters, said: Said::default() }
     }
 
     /// Keeps the bytes of journal record `index`, which could not be read for this `reason`.
     pub fn keep(&self, index: u64, payload: &[u8], reason: &str) {
         self.counters.records_set_aside.add(1);
         let path = self.folder.join(format!("{index:020}.record"));
-        match self.write(&path, payload) {
+        let kept = self.write(&path, payload);
+        // A thousand such records are one line, and a folder that shows the rest.
+        let Some(left_out) = self.said.again(&kept.is_ok()) else { return };
+        let path = path.display();
+        match kept {
             Ok(()) => {
-                tracing::error!("journal record {index}: {reason}; it is set aside as {}", path.display())
+                tracing::error!("journal record {index}: {reason}; it is set aside as {path}{left_out}");
             }
-            Err(error) => {
-                tracing::error!(
-                    "journal record {index}: {reason}; it is left out, and {} can't keep it: {error}",
-                    path.display()
-                );
-            }
+            Err(error) => tracing::error!(
+                "journal record {index}: {reason}; it is left out, and {path} can't keep it: {error}{left_out}"
+            ),
         }
     }
 
