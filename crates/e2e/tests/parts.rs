@@ -101,7 +101,7 @@ fn a_collector_outlives_a_panic_and_a_hang_of_what_can_be_started_again() -> Res
     let planted = Planted::start()?;
     let collector = Program { name: "collector", address: &planted.rig.http };
     let writer = Writer::new(&planted.rig.logs().join("app-1.log"), 1)?.run(20, Duration::from_millis(5));
-    for part in ["health", "trim"] {
+    for part in ["health", "trim", "grpc", "http"] {
         for fault in ["panic", "hang"] {
             planted.outlives(&collector, part, fault)?;
         }
@@ -113,10 +113,20 @@ fn a_collector_outlives_a_panic_and_a_hang_of_what_can_be_started_again() -> Res
 fn what_can_not_be_started_again_ends_the_process_and_a_start_brings_every_line() -> Result<()> {
     let mut planted = Planted::start()?;
     let writer = Writer::new(&planted.rig.logs().join("app-1.log"), 1)?.run(20, Duration::from_millis(5));
-    planted.plant("collector", "flush", "panic")?;
-    let ended = planted.rig.collector.wait(PATIENCE)?;
-    assert_eq!(ended.code(), Some(1));
-    assert!(planted.rig.collector.output().contains("flush: panicked"), "{}", planted.rig.collector.output());
-    planted.rig.start_collector()?;
+    let faults = [
+        ("flush", "panic", "flush: panicked"),
+        ("sequencer", "panic", "sequencer: panicked"),
+        ("sequencer", "hang", "sequencer: hangs"),
+        ("worker-1", "panic", "worker-1: panicked"),
+        ("worker-2", "hang", "worker-2: hangs"),
+    ];
+    for (part, fault, words) in faults {
+        planted.plant("collector", part, fault)?;
+        let ended = planted.rig.collector.wait(PATIENCE).with_context(|| format!("{part} {fault}"))?;
+        let said = planted.rig.collector.output();
+        assert_eq!(ended.code(), Some(1), "{part} {fault}: {said}");
+        assert!(said.contains(words), "{part} {fault}: {said}");
+        planted.rig.start_collector()?;
+    }
     every_line_is_there_once(&planted, writer)
 }
