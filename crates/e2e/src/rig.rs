@@ -46,6 +46,8 @@ pub struct RigOptions {
     pub token_secret: Option<&'static str>,
     /// More lines at the end of the collector's config.
     pub collector: &'static str,
+    /// The collector's `[server] memory_bytes`.
+    pub memory_bytes: Option<u64>,
     /// The collector's `data_dir`, when it is not in the rig's folder.
     pub data_dir: Option<PathBuf>,
     /// The agent reaches the collector through a proxy.
@@ -65,6 +67,7 @@ impl Default for RigOptions {
             flush_interval_secs: 10,
             token_secret: None,
             collector: "",
+            memory_bytes: None,
             data_dir: None,
             proxied: false,
         }
@@ -230,6 +233,7 @@ fn collector_config(root: &Path, grpc: &str, http: &str, options: &RigOptions) -
     let RigOptions { backend, flush_interval_secs, collector, .. } = options;
     let data_dir = options.data_dir.clone().unwrap_or_else(|| Path::new(&root.to_string()).join("collector"));
     let data_dir = data_dir.display();
+    let memory = options.memory_bytes.map(|bytes| format!("memory_bytes = {bytes}\n")).unwrap_or_default();
     let auth = match options.token_secret {
         Some(secret) => format!("mode = \"token\"\ntoken_secret = \"{secret}\""),
         None => "mode = \"mtls\"".to_owned(),
@@ -240,7 +244,7 @@ fn collector_config(root: &Path, grpc: &str, http: &str, options: &RigOptions) -
 grpc_addr = "{grpc}"
 http_addr = "{http}"
 data_dir = "{data_dir}"
-[tls]
+{memory}[tls]
 cert_file = "{root}/certs/server.pem"
 key_file = "{root}/certs/server.key"
 client_ca_file = "{root}/certs/ca.pem"

@@ -1,6 +1,6 @@
 //! Attacks a collector in every way it knows, beside a well-behaved agent, and prints what became of both.
 //!
-//! usage: lapwing-hostile [--short] [--results FILE] [--page FILE] NAME...
+//! usage: lapwing-hostile [--short] [--memory MIB] [--results FILE] [--page FILE] NAME...
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 use std::{
@@ -16,10 +16,11 @@ use lapwing_e2e::{
     hostile::{self, Attack, HEAD, Outcome, attacks},
 };
 
-const USAGE: &str = "usage: lapwing-hostile [--short] [--results FILE] [--page FILE] NAME...";
+const USAGE: &str = "usage: lapwing-hostile [--short] [--memory MIB] [--results FILE] [--page FILE] NAME...";
 
 struct Args {
     form: Form,
+    memory: Option<u64>,
     results: Option<PathBuf>,
     page: Option<PathBuf>,
     names: Vec<String>,
@@ -36,6 +37,7 @@ fn main() -> Result<ExitCode> {
     println!("{HEAD}");
     let mut all = Vec::new();
     for attack in choose(&args.names)? {
+        let attack = Attack { memory: args.memory.unwrap_or(attack.memory), ..attack };
         let figures = hostile::run(&attack, args.form);
         println!("{}", figures.row());
         if let Some(path) = &args.results {
@@ -58,12 +60,15 @@ fn main() -> Result<ExitCode> {
 }
 
 fn parse(words: Vec<String>) -> Result<Args> {
-    let mut args = Args { form: Form::Full, results: None, page: None, names: Vec::new() };
+    let mut args = Args { form: Form::Full, memory: None, results: None, page: None, names: Vec::new() };
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
         match word.as_str() {
             "--short" => args.form = Form::Short,
+            "--memory" => {
+                args.memory = Some(value()?.parse::<u64>().context("--memory: expected MiB")? << 20)
+            }
             "--results" => args.results = Some(value()?.into()),
             "--page" => args.page = Some(value()?.into()),
             option if option.starts_with('-') => bail!("{option} is not known; {USAGE}"),

@@ -10,20 +10,28 @@ mod times;
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lapwing::{
     batch,
     codec::Compressor,
     columns::{Columns, LogColumns, Text},
-    v1::{Batch, Codec, IngestRequest, batch::Payload, ingest_service_client::IngestServiceClient},
+    undecoded::Undecoded,
+    v1::{
+        Batch, Codec, IngestRequest, IngestResponse, batch::Payload,
+        ingest_service_client::IngestServiceClient,
+    },
 };
 use lapwing_service::clock::now;
-use tonic::Code;
+use tonic::{Code, client::Grpc, codegen::http::uri::PathAndQuery};
+use tonic_prost::ProstCodec;
 
 use super::field::{Client, Field};
 
 /// Lines of a batch that attackers fill the store with.
 const LINES: u64 = 1_000;
+
+/// What a collector may usually use.
+const MEMORY: u64 = 384 << 20;
 
 /// One way to do harm.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +48,8 @@ pub struct Attack {
     pub tokens: bool,
     /// More lines for the collector's config.
     pub collector: &'static str,
+    /// The collector's `[server] memory_bytes`, and all that it may use.
+    pub memory: u64,
     /// Goes on until the field says that it is over; returns what the attacker saw. An error when the attack did not
     /// take place, or when it got what it must not get.
     pub act: fn(&Field) -> Result<String>,
@@ -52,7 +62,7 @@ impl Attack {
         what: &'static str,
         act: fn(&Field) -> Result<String>,
     ) -> Self {
-        Self { name, what, who, short: false, tokens: false, collector: "", act }
+        Self { name, what, who, short: false, tokens: false, collector: "", memory: MEMORY, act }
     }
 
     const fn short(self) -> Self {
@@ -115,6 +125,49 @@ fn name(code: Code) -> &'static str {
 async fn send(client: &mut IngestServiceClient<Client>, batch: Batch) -> Code {
     let request = tokio_stream::once(IngestRequest { batch: Some(batch), ..IngestRequest::default() });
     match client.ingest(request).await {
+        Ok(_) => Code::Ok,
+        Err(status) => status.code(),
+    }
+}
+
+/// Sends the batches again and again, so many calls at a time. They are encoded once: an attacker that spends its time on that holds up the
+/// well-behaved agent on the same machine, and not the collector.
+fn flood(field: &Field, who: super::Who, calls: usize, batches: &[Batch]) -> Result<Answers> {
+    let encode =
+        |batch: &Batch| Undecoded::from(IngestRequest { batch: Some(batch.clone()), ..Default::default() });
+    let requests: Vec<Undecoded> = batches.iter().map(encode).collect();
+    let clients = (0..calls).map(|_| Ok(Grpc::new(field.channel(who)?))).collect::<Result<Vec<_>>>()?;
+    let answers = field.runtime.block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        for mut client in clients {
+            let (requests, until) = (requests.clone(), field.until);
+            calls.spawn(async move {
+                let mut codes = Vec::new();
+                while std::time::Instant::now() < until {
+                    for request in &requests {
+                        codes.push(send_encoded(&mut client, request.clone()).await);
+                    }
+                }
+                codes
+            });
+        }
+        calls.join_all().await
+    });
+    let mut sum = Answers::default();
+    answers.into_iter().flatten().for_each(|code| sum.add(code));
+    ensure!(sum.all() >= 1, "too few batches were sent: {}", sum.shown());
+    Ok(sum)
+}
+
+/// Sends one encoded batch in a call of its own.
+async fn send_encoded(client: &mut Grpc<Client>, request: Undecoded) -> Code {
+    if client.ready().await.is_err() {
+        return Code::Unavailable;
+    }
+    let path = PathAndQuery::from_static("/lapwing.v1.IngestService/Ingest");
+    let codec = ProstCodec::<Undecoded, IngestResponse>::default();
+    let request = tonic::Request::new(tokio_stream::once(request));
+    match client.client_streaming(request, path, codec).await {
         Ok(_) => Code::Ok,
         Err(status) => status.code(),
     }

@@ -29,8 +29,6 @@ use crate::{
     process::binary,
 };
 
-/// Memory that the collector may use.
-const CAP: u64 = 384 << 20;
 /// How long a run may take before the watchdog undoes what it did.
 const LIMIT: Duration = Duration::from_secs(600);
 /// The secret of token mode.
@@ -87,10 +85,16 @@ impl Field {
     /// Starts the collector.
     pub(super) fn new(attack: &Attack, form: Form) -> Result<Self> {
         let mut watchdog = Watchdog::start(LIMIT)?;
-        let group = Group::new("hostile", CAP, &mut watchdog).map_err(|error| format!("{error:#}"));
+        let group = Group::new("hostile", attack.memory, &mut watchdog).map_err(|error| format!("{error:#}"));
         let token_secret = attack.tokens.then_some(SECRET);
         let collector = attack.collector;
-        let options = RigOptions { flush_interval_secs: 1, token_secret, collector, ..RigOptions::default() };
+        let options = RigOptions {
+            flush_interval_secs: 1,
+            token_secret,
+            collector,
+            memory_bytes: Some(attack.memory),
+            ..RigOptions::default()
+        };
         let rig = Rig::new(&options)?;
         let made = Command::new(binary("lapwing")?)
             .args(["certs", "create", "--agent", "good", "--agent", "evil", "--dir"])

@@ -6,15 +6,13 @@ use lapwing::{
     batch,
     codec::Compressor,
     columns::{Attributes, Bodies, Column, Columns, LogColumns, Text},
-    undecoded::Undecoded,
     v1::{
-        Batch, Codec, Histogram, IngestRequest, IngestResponse, LogRecord, MetricPoint, Origin, Packed,
-        ResumeRequest, Rows, Signal, SourcePosition, batch::Payload,
-        ingest_service_client::IngestServiceClient, source_position::Position,
+        Batch, Codec, Histogram, LogRecord, MetricPoint, Origin, Packed, ResumeRequest, Rows, Signal,
+        SourcePosition, batch::Payload, ingest_service_client::IngestServiceClient,
+        source_position::Position,
     },
 };
-use tonic::{Code, client::Grpc, codegen::http::uri::PathAndQuery};
-use tonic_prost::ProstCodec;
+use tonic::Code;
 
 use super::{Answers, Attack, send, sender};
 use crate::hostile::field::{Client, Field, Who};
@@ -58,47 +56,8 @@ fn rows(rows: Rows) -> Batch {
     Batch { payload: Some(Payload::Rows(rows)), ..Batch::default() }
 }
 
-/// Sends the batches again and again, six calls at a time. They are encoded once: an attacker that spends its time on that holds up the
-/// well-behaved agent on the same machine, and not the collector.
 fn repeat(field: &Field, who: Who, batches: &[Batch]) -> Result<String> {
-    let encode =
-        |batch: &Batch| Undecoded::from(IngestRequest { batch: Some(batch.clone()), ..Default::default() });
-    let requests: Vec<Undecoded> = batches.iter().map(encode).collect();
-    let clients = (0..6).map(|_| Ok(Grpc::new(field.channel(who)?))).collect::<Result<Vec<_>>>()?;
-    let answers = field.runtime.block_on(async {
-        let mut calls = tokio::task::JoinSet::new();
-        for mut client in clients {
-            let (requests, until) = (requests.clone(), field.until);
-            calls.spawn(async move {
-                let mut codes = Vec::new();
-                while std::time::Instant::now() < until {
-                    for request in &requests {
-                        codes.push(send_encoded(&mut client, request.clone()).await);
-                    }
-                }
-                codes
-            });
-        }
-        calls.join_all().await
-    });
-    let mut sum = Answers::default();
-    answers.into_iter().flatten().for_each(|code| sum.add(code));
-    ensure!(sum.all() >= 1, "too few batches were sent: {}", sum.shown());
-    Ok(sum.shown())
-}
-
-/// Sends one encoded batch in a call of its own.
-async fn send_encoded(client: &mut Grpc<Client>, request: Undecoded) -> Code {
-    if client.ready().await.is_err() {
-        return Code::Unavailable;
-    }
-    let path = PathAndQuery::from_static("/lapwing.v1.IngestService/Ingest");
-    let codec = ProstCodec::<Undecoded, IngestResponse>::default();
-    let request = tonic::Request::new(tokio_stream::once(request));
-    match client.client_streaming(request, path, codec).await {
-        Ok(_) => Code::Ok,
-        Err(status) => status.code(),
-    }
+    Ok(super::flood(field, who, 6, batches)?.shown())
 }
 
 fn counts(field: &Field) -> Result<String> {

@@ -31,7 +31,19 @@ pub(super) const ALL: &[Attack] = &[
             })
         },
     ),
-    Attack::new("positions", "an agent", "10,000 new positions a batch, again and again", positions),
+    Attack {
+        // A journal that is soon full unless it is trimmed.
+        collector: "journal_max_bytes = 67108864",
+        ..Attack::new(
+            "positions",
+            "an agent",
+            "4,000 positions a batch, again and again: new names of 200 bytes, and known ones that move",
+            positions,
+        )
+    },
+    Attack::new("too-many-positions", "an agent", "10,000 new positions a batch, again and again", |field| {
+        by_agent(field, |round| (round * 10_000..(round + 1) * 10_000).map(position).collect())
+    }),
     Attack::new("causes", "an agent", "1,000 new causes of drops a batch, again and again", causes),
 ];
 
@@ -64,7 +76,16 @@ fn position(n: u64) -> SourcePosition {
 }
 
 fn positions(field: &Field) -> Result<String> {
-    by_agent(field, |round| (round * 10_000..(round + 1) * 10_000).map(position).collect())
+    by_agent(field, |round| {
+        // New ones are refused when no more are remembered; those that are remembered go on.
+        let first = if round % 2 == 0 { round / 2 } else { round / 2 % 4 } * 4_000;
+        let moved = |n| SourcePosition {
+            display_name: format!("/var/log/{n:0>190}"),
+            position: Some(Position::File(FilePosition { offset: round, ..FilePosition::default() })),
+            ..position(n)
+        };
+        (first..first + 4_000).map(moved).collect()
+    })
 }
 
 fn causes(field: &Field) -> Result<String> {

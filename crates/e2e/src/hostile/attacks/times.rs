@@ -5,7 +5,7 @@ use lapwing::v1::{Batch, LogRecord, Rows, batch::Payload, log_record::Content};
 use lapwing_service::clock::now;
 use tonic::Code;
 
-use super::{Answers, Attack, send, sender};
+use super::{Attack, flood};
 use crate::{
     hostile::field::{Field, Who},
     http,
@@ -16,7 +16,8 @@ pub(super) const ALL: &[Attack] = &[Attack::new(
     "an agent or user",
     "rows at the ends of time, and of 10,000 days in a batch",
     times,
-)];
+)
+.short()];
 
 const DAY: u64 = 86_400_000_000_000;
 
@@ -36,13 +37,7 @@ fn times(field: &Field) -> Result<String> {
     };
     let ends = vec![1, u64::MAX, 1 << 63, (1 << 63) - 1, (1 << 63) - 2, now() + DAY, now() + 365 * DAY];
     let days: Vec<u64> = (0..10_000).map(|day| day * DAY + 1).collect();
-    let mut client = sender(field, Who::User)?;
-    let mut answers = Answers::default();
-    while field.goes_on() {
-        for batch in [batch(ends.clone()), batch(days.clone())] {
-            answers.add(field.runtime.block_on(send(&mut client, batch)));
-        }
-    }
+    let answers = flood(field, Who::User, 2, &[batch(ends), batch(days)])?;
     ensure!(answers.of(Code::Ok) >= 2, "too few were accepted: {}", answers.shown());
 
     let newest = "SELECT count(*) AS n FROM logs WHERE time > now() + INTERVAL '1 hour'";
