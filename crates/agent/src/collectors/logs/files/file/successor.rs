@@ -82,12 +82,21 @@ impl TailedFile {
     }
 
     /// Goes behind the last lines of `old`, when this file begins with them and most of what was before them was cut off.
-    fn succeed_without_head(&mut self, old: &Self, is_unlinked: bool, size: u64) -> io::Result<Succession> {
+    fn succeed_without_head(
+        &mut self,
+        old: &mut Self,
+        is_unlinked: bool,
+        size: u64,
+    ) -> io::Result<Succession> {
         // One that still has a name was renamed, and few lines in common do not tell that this one is no new file.
         let place = old.fingerprint().moved_to(&mut self.content, size)?;
         let Some(place) = place.filter(|place| is_unlinked || *place >= EVIDENCE) else {
             return Ok(Succession::None);
         };
+        // A line that was changed before it is new, however much stands behind that.
+        if self.common_end(old, place, place.min(old.offset))? < place {
+            return Ok(Succession::None);
+        }
         self.go_to(place)?;
         self.grow_head()?;
         Ok(Succession::Part)
