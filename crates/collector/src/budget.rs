@@ -13,7 +13,7 @@
 //! | bytes of connections that nobody has read yet | 1/12 | \[32 MiB\]: 4,096 connections, 64 with wide windows |
 //! | requests under way | 1/12 | \[32 MiB\]: 8,192 |
 //!
-//! Not all of them are full at a time: the first three are, and then queries get what they need of the rest. What the journal's thread
+//! Not all of them are full at a time: the first four are, and then queries get what they need of the rest. What the journal's thread
 //! holds is a part of the batches and messages that wait for it.
 //!
 //! What is remembered of senders is no part of it. It has bounds of its own for each sender (docs/security.md): a position that gave way to
@@ -56,6 +56,11 @@ impl Budget {
     /// Bytes of messages, each from when it comes in until it is dealt with.
     pub fn intake(self) -> usize {
         self.memory / 24
+    }
+
+    /// Bytes of batches that came before their turn, each from when it is there until it is dealt with.
+    pub fn early(self) -> usize {
+        self.memory / 48
     }
 
     /// Bytes of batches on their way from the decoder to the tables, as they lie in memory.
@@ -134,7 +139,7 @@ mod tests {
     fn what_fills_up_with_batches_leaves_a_half_and_with_little_memory_more_than_a_third() {
         for memory in [0, Budget::LEAST, 192 * MIB, Budget::USUAL, 1 << 40, usize::MAX] {
             let budget = Budget::new(memory);
-            let full = budget.intake() + budget.decode() + budget.tables() + budget.unread();
+            let full = budget.intake() + budget.early() + budget.decode() + budget.tables() + budget.unread();
             let most = if memory < 192 * MIB { budget.memory() / 3 * 2 } else { budget.memory() / 2 };
             assert!(full <= most, "{memory}");
             assert!(

@@ -11,5 +11,6 @@ pub use self::{
     door::{Door, DoorOptions, about},
     intake::Intake,
     reading::nanos,
+    room::MessageRoom,
     service::IngestService,
 };

@@ -122,7 +122,8 @@ impl Processor {
     /// # Errors
     /// When the system has no thread left.
     pub fn start(options: ProcessorOptions<'_>) -> io::Result<Self> {
-        let ProcessorOptions { workers, next, tables, books, shares, counters, watchdog, background } = options;
+        let ProcessorOptions { workers, next, tables, books, shares, counters, watchdog, background } =
+            options;
         let (jobs, inbox) = mpsc::channel();
         // Unbounded, but every job in it holds room of the budget.
         let (done, finished) = async_mpsc::unbounded_channel();

@@ -64,8 +64,8 @@ impl Shares {
         Arc::new(Self {
             room: Pool::new(room, one),
             finishing: Pool::new(finishing, finishing),
-            // What is left of the room, and of a holder's part, is for those that early batches wait for.
-            early: Pool::new(room / 4 * 3, one / 4 * 3),
+            // Not of the room: whatever waits there would keep out those that it waits for.
+            early: Pool::new(budget.early() / UNIT, one / 4 * 3),
             decode: Pool::new(budget.decode() / UNIT, budget.decode_of_one() / UNIT),
             requests: Pool::new(budget.requests(), Budget::of_one(budget.requests())),
             tails: Pool::new(budget.tails(), (budget.tails() / TAILS_PER_IDENTITY).max(1)),

@@ -25,7 +25,10 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::reading::{Read, Reading, refuse};
+use super::{
+    reading::{Read, Reading, refuse},
+    room::MessageRoom,
+};
 use crate::{
     access::{Caller, Who},
     agents::{Agents, Entry},
@@ -203,12 +206,17 @@ impl Door {
         Ok(state.durable())
     }
 
-    /// Takes an encoded `IngestRequest` until its batch is durable.
+    /// Takes an encoded `IngestRequest` until its batch is durable. `room` is what its bytes hold.
     ///
     /// # Errors
     /// The refusal, with its place in `lapwing::status`.
-    pub async fn take(self: &Arc<Self>, caller: &Caller, request: Bytes) -> Result<Taken, Status> {
-        let taken = self.try_take(caller, request).await;
+    pub async fn take(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: Bytes,
+        room: &MessageRoom,
+    ) -> Result<Taken, Status> {
+        let taken = self.try_take(caller, request, room).await;
         match &taken {
             Ok(taken) if taken.duplicate => self.options.counters.duplicates.add(1),
             Ok(_) => {}
@@ -217,7 +225,12 @@ impl Door {
         taken
     }
 
-    async fn try_take(self: &Arc<Self>, caller: &Caller, request: Bytes) -> Result<Taken, Status> {
+    async fn try_take(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: Bytes,
+        room: &MessageRoom,
+    ) -> Result<Taken, Status> {
         let mut envelope =
             Envelope::read(&request, self.limits()).map_err(|error| refuse_envelope(&error))?;
         envelope.origin.agent_id = caller.agent_id(&envelope.origin.agent_id)?;
@@ -240,7 +253,11 @@ impl Door {
 
         // Given back when the batch is durable, or refused.
         let holder = holder(caller, &origin);
-        let _early = self.early_room(&entry, &holder, &origin, request.len())?;
+        let early = self.early_room(&entry, &holder, &origin, request.len())?;
+        if early.is_some() {
+            // Those that it waits for may need the room.
+            room.give_back();
+        }
         let checked = self.check(&entry, &holder, envelope, request).await?;
         let state = match self.admit(&entry, &origin, &checked.batch).await? {
             Admitted::Next(state) => state,

@@ -5,7 +5,8 @@
 //! back with the sender. So each message of a crowd comes in once, in its turn; refused instead, they would all come again and again, and the
 //! collector would do little but read what it then refuses.
 //!
-//! The room of a message is held until it is dealt with: until more is asked for, or its stream is dropped.
+//! The room of a message is held until it is dealt with: until more is asked for, its stream is dropped, or whoever deals with it gives
+//! the room back ([`MessageRoom`], in the extensions of the request).
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -23,7 +24,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::server::NamedService;
 use tower::{BoxError, Service};
 
-use super::room::{self, Room};
+use super::room::{self, MessageRoom, Room};
 use crate::share::{Holder, Share, Shares};
 
 /// A flag, and the length (gRPC over HTTP/2, "Length-Prefixed-Message").
@@ -112,7 +113,11 @@ where
         // Whoever needs no name shares what one address has.
         let nobody = || self.shares.of(Holder::address(IpAddr::from(Ipv4Addr::UNSPECIFIED)));
         let share = request.extensions().get::<Share>().cloned().unwrap_or_else(nobody);
-        self.inner.call(request.map(|body| tonic::body::Body::new(Metered::new(body, share, method))))
+        let (mut head, body) = request.into_parts();
+        let room = MessageRoom::default();
+        head.extensions.insert(room.clone());
+        let body = tonic::body::Body::new(Metered::new(body, share, method, room));
+        self.inner.call(Request::from_parts(head, body))
     }
 }
 
@@ -138,7 +143,7 @@ struct Metered<B> {
 }
 
 impl<B> Metered<B> {
-    fn new(body: B, share: Share, method: Method) -> Self {
+    fn new(body: B, share: Share, method: Method, room: MessageRoom) -> Self {
         let until = Instant::now() + method.patience.message;
         Self {
             body,
@@ -147,7 +152,7 @@ impl<B> Metered<B> {
             prefix: [0; PREFIX],
             seen: 0,
             rest: 0,
-            room: Room::new(share, method.patience.room),
+            room: Room::new(share, method.patience.room, room),
             until,
             stall: Box::pin(sleep_until(until)),
             waits_since: None,

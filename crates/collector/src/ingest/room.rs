@@ -6,8 +6,12 @@
 //! What holds a part and waits for more could wait for ever when all do so. So a part of the room is set apart for finishing: a message that
 //! finds no room for its next step asks for *all that is left of it* there as well, and has it when its turn comes. One that has it waits for
 //! nothing but its own peer, whose clock runs, so it ends; then the next one has it. While they wait here the clocks of messages stand still.
+//!
+//! A batch that came before its turn waits for others that may need this very room. So it gives its own back and is held elsewhere
+//! ([`MessageRoom::give_back`]).
 
 use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,7 +30,32 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a caller that found no room is asked to stay away.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// The room of one message.
+/// What is taken for the message that is being dealt with. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct MessageRoom(Arc<Mutex<Vec<Permit>>>);
+
+impl MessageRoom {
+    /// Leaves the room to others before the message is dealt with: from now on its bytes are counted elsewhere.
+    pub fn give_back(&self) {
+        self.held().clear();
+    }
+
+    /// One permit for each pool, however many steps there are.
+    fn hold(&self, permit: Permit) {
+        let mut all = self.held();
+        let mut left = Some(permit);
+        for held in all.iter_mut() {
+            left = left.and_then(|permit| held.merge(permit).err());
+        }
+        all.extend(left);
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Permit>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The room of one message after the other.
 pub(super) struct Room {
     share: Share,
     patience: Duration,
@@ -36,7 +65,7 @@ pub(super) struct Room {
     unpaid: usize,
     /// Bytes that are taken and not used.
     ahead: usize,
-    held: Vec<Permit>,
+    held: MessageRoom,
     waiting: Option<BoxFuture<'static, Result<Taken, Status>>>,
 }
 
@@ -48,9 +77,9 @@ struct Taken {
 }
 
 impl Room {
-    /// Room for nothing yet, of `share`.
-    pub(super) fn new(share: Share, patience: Duration) -> Self {
-        Self { share, patience, left: patience, unpaid: 0, ahead: 0, held: Vec::new(), waiting: None }
+    /// Room for nothing yet, of `share`; what is taken is in `held`.
+    pub(super) fn new(share: Share, patience: Duration, held: MessageRoom) -> Self {
+        Self { share, patience, left: patience, unpaid: 0, ahead: 0, held, waiting: None }
     }
 
     /// A message of so many bytes begins.
@@ -65,7 +94,7 @@ impl Room {
         self.unpaid = 0;
         self.ahead = 0;
         self.waiting = None;
-        self.held.clear();
+        self.held.give_back();
     }
 
     /// Uses up to `came` bytes of room for bytes that came, and takes more when there is none; returns how many of them have room.
@@ -89,7 +118,7 @@ impl Room {
             self.left = self.left.saturating_sub(taken.waited);
             self.unpaid -= taken.bytes;
             self.ahead = taken.bytes;
-            self.hold(taken.permit);
+            self.held.hold(taken.permit);
         }
         let used = came.min(self.ahead);
         self.ahead -= used;
@@ -99,15 +128,6 @@ impl Room {
     /// Whether it waits for room now.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
-    }
-
-    /// One permit for each pool, however many steps there are.
-    fn hold(&mut self, permit: Permit) {
-        let mut left = Some(permit);
-        for held in &mut self.held {
-            left = left.and_then(|permit| held.merge(permit).err());
-        }
-        self.held.extend(left);
     }
 
     fn take_now(&self) -> Option<Taken> {

@@ -9,7 +9,7 @@ use lapwing::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Door, door::refuse_envelope};
+use super::{Door, MessageRoom, door::refuse_envelope};
 use crate::access::{self, Access};
 
 /// Most batches of one shipment.
@@ -41,6 +41,7 @@ impl ingest_service_server::IngestService for IngestService {
         request: Request<Streaming<Undecoded>>,
     ) -> Result<Response<IngestResponse>, Status> {
         let caller = access::of_request(&self.access, &request)?;
+        let room = request.extensions().get::<MessageRoom>().cloned().unwrap_or_default();
         let mut shipment = request.into_inner();
         let mut response = IngestResponse::default();
         let mut batches = 0;
@@ -55,7 +56,7 @@ impl ingest_service_server::IngestService for IngestService {
                 response.durable_sequence = self.door.holds(&caller, acknowledged).await?;
                 continue;
             }
-            let taken = self.door.take(&caller, request).await?;
+            let taken = self.door.take(&caller, request, &room).await?;
             response.durable_sequence = response.durable_sequence.max(taken.durable);
             response.accepted_rows = response.accepted_rows.saturating_add(taken.rows);
             response.duplicate_batches += u32::from(taken.duplicate);

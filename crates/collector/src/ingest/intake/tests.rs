@@ -28,9 +28,14 @@ fn agent(shares: &Arc<Shares>, id: &str) -> Share {
 }
 
 fn metered(share: Share, method: Method) -> (Chunks, Metered) {
+    metered_with(share, method, MessageRoom::default())
+}
+
+/// With a hand on the room that it takes.
+fn metered_with(share: Share, method: Method, room: MessageRoom) -> (Chunks, Metered) {
     let (chunks, came) = mpsc::unbounded_channel();
     let came = UnboundedReceiverStream::new(came).map(Ok::<Bytes, BoxError>);
-    (chunks, Metered::new(axum::body::Body::from_stream(came), share, method))
+    (chunks, Metered::new(axum::body::Body::from_stream(came), share, method, room))
 }
 
 fn message(size: usize) -> Bytes {
@@ -141,6 +146,26 @@ async fn messages_that_hold_all_room_together_finish_one_after_another() {
     assert_eq!(shares.room.free(), 0);
     let done = tokio::time::timeout(Duration::from_secs(30), all.join_all()).await;
     assert_eq!(done.expect("somebody waits for ever").len(), 12);
+    assert_eq!((shares.room.free(), shares.finishing.free()), (3 * KIB, KIB));
+}
+
+#[tokio::test]
+async fn messages_that_wait_for_another_leave_it_their_room() {
+    let shares = shares();
+    let mut waiting = Vec::new();
+    // More than all room together, and each is there as a whole: whoever has it waits for the last one now.
+    for id in 0..6 {
+        let room = MessageRoom::default();
+        let (chunks, mut body) = metered_with(agent(&shares, &id.to_string()), BATCHES, room.clone());
+        chunks.send(message(900 * KIB)).unwrap();
+        read(&mut body, 900 * KIB).await;
+        room.give_back();
+        waiting.push((chunks, body));
+    }
+    let (chunks, mut body) = metered(agent(&shares, "0"), BATCHES);
+    chunks.send(message(900 * KIB)).unwrap();
+    read(&mut body, 900 * KIB).await;
+    drop(body);
     assert_eq!((shares.room.free(), shares.finishing.free()), (3 * KIB, KIB));
 }
 
