@@ -17,6 +17,7 @@ mod copy;
 mod discover;
 mod file;
 mod fingerprint;
+mod first_lines;
 mod holes;
 mod identity;
 mod keys;

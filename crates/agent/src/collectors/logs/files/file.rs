@@ -32,6 +32,7 @@ use super::{
     content::{Content, Packed},
     copy,
     fingerprint::{Fingerprint, HEAD, Hashed, Marks},
+    first_lines::FirstLines,
     identity::{About, Identity},
     keys::fits,
     last_lines::LastLines,
@@ -114,6 +115,7 @@ pub(super) struct TailedFile {
     /// No line ends between `offset` and here.
     searched: u64,
     head: Hashed,
+    first_lines: FirstLines,
     /// The bytes before `offset`.
     trace: Vec<u8>,
     marks: Marks,
@@ -193,6 +195,7 @@ impl TailedFile {
             within_line: false,
             searched: 0,
             head: Hashed::default(),
+            first_lines: FirstLines::default(),
             trace: Vec::new(),
             marks: Marks::default(),
             size_seen: 0,
@@ -286,6 +289,7 @@ impl TailedFile {
     /// Up to where it is read.
     pub(super) fn position(&self, closed: bool) -> SourcePosition {
         let trace = Hashed::trace(&self.trace);
+        let end = Hashed::new(&self.trace);
         let (mark_distances, mark_hashes) = self.marks.to_position(self.offset);
         SourcePosition {
             source: self.key.clone(),
@@ -309,6 +313,9 @@ impl TailedFile {
                 known_to: self.known.map_or(0, |known| known.to),
                 last_lines_hashes: LastLines::of(&self.trace).to_position(),
                 succeeded: self.succeeded,
+                end_length: end.length,
+                end_hash: end.hash,
+                first_lines_hashes: self.first_lines.to_position(),
             })),
             events_read: self.events.read,
             events_truncated: self.events.truncated,
@@ -320,6 +327,8 @@ impl TailedFile {
         Fingerprint {
             offset: self.offset,
             head: self.head,
+            first_lines: self.first_lines,
+            end: Hashed::new(&self.trace),
             trace: Hashed::trace(&self.trace),
             marks: self.marks.clone(),
             last_lines: LastLines::of(&self.trace),
@@ -343,6 +352,7 @@ impl TailedFile {
         self.marks.cut(offset);
         if offset < u64::from(self.head.length) {
             self.head = Hashed::default();
+            self.first_lines = FirstLines::default();
         }
         self.moved(offset);
         Ok(())
@@ -375,7 +385,9 @@ impl TailedFile {
     fn grow_head(&mut self) -> io::Result<()> {
         let wanted = HEAD.min(usize::try_from(self.offset).unwrap_or(HEAD));
         if (self.head.length as usize) < wanted {
-            self.head = Hashed::new(&self.content.read_at(0, wanted)?);
+            let head = self.content.read_at(0, wanted)?;
+            self.head = Hashed::new(&head);
+            self.first_lines = FirstLines::of(&head);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use lapwing::v1::FilePosition;
 use memchr::{memchr_iter, memrchr};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{content::Content, last_lines::LastLines};
+use super::{content::Content, first_lines::FirstLines, last_lines::LastLines};
 
 /// First bytes that tell a file from another.
 pub(super) const HEAD: usize = 1024;
@@ -29,6 +29,8 @@ const STEP: u64 = 4;
 const MAX_MARKS: usize = 16;
 /// Bytes that must be the same for a place elsewhere in a file to be taken for the position.
 const EVIDENCE: u64 = 1024;
+/// Of a file of which no more than this was read, what was not compared is read again when something before the position changed.
+const SMALL: u64 = 64 << 10;
 /// Bytes looked through for the position at another place.
 const MAX_SEARCH: u64 = 64 << 20;
 /// Bytes read at a time.
@@ -52,6 +54,14 @@ pub(super) struct Mark {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Marks(Vec<Mark>);
 
+/// Where the position is by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) place: u64,
+    /// What is from here up to `place` was read. What is before it may have been changed.
+    pub(super) known_from: u64,
+}
+
 /// What is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fingerprint {
@@ -61,6 +71,9 @@ pub(super) struct Fingerprint {
     pub(super) head: Hashed,
     /// The bytes before `offset`. Of a position of an agent that did not tell yet: none.
     pub(super) trace: Hashed,
+    /// The same, further back.
+    pub(super) end: Hashed,
+    pub(super) first_lines: FirstLines,
     pub(super) marks: Marks,
     pub(super) last_lines: LastLines,
 }
@@ -73,6 +86,14 @@ impl Hashed {
     /// Of the bytes before a position, those whose hash travels with it.
     pub(super) fn trace(before: &[u8]) -> Self {
         Self::new(last(before, TRACE))
+    }
+
+    /// Whether these are the bytes before a place. Of none it is not known, and taken for true.
+    fn is_before(self, content: &mut Content, place: u64) -> io::Result<bool> {
+        match place.checked_sub(u64::from(self.length)) {
+            Some(start) => self.is_at(content, start),
+            None => Ok(false),
+        }
     }
 
     fn is_at(self, content: &mut Content, offset: u64) -> io::Result<bool> {
@@ -191,6 +212,8 @@ impl Fingerprint {
             } else {
                 Hashed::default()
             },
+            end: Hashed { length: position.end_length.min(HEAD as u32), hash: position.end_hash },
+            first_lines: FirstLines::of_position(&position.first_lines_hashes),
             marks: Marks::of_position(position),
             last_lines: LastLines::of_position(&position.last_lines_hashes),
         }
@@ -206,7 +229,7 @@ impl Fingerprint {
         if content.read_at(self.offset.saturating_sub(1), 1)?.is_empty() && self.offset > 0 {
             return Ok(false);
         }
-        Ok(self.trace.length == 0 || self.trace.is_at(content, self.offset - u64::from(self.trace.length))?)
+        Ok(self.trace.is_before(content, self.offset)? && self.end.is_before(content, self.offset)?)
     }
 
     /// Whether everything before the position seems to be as it was.
@@ -217,7 +240,12 @@ impl Fingerprint {
     /// The last start of a line up to which the file is as it was. At least half of what was read must be: else it is another
     /// content that begins with the same lines.
     pub(super) fn same_up_to(&self, content: &mut Content, size: u64) -> io::Result<Option<u64>> {
-        let near = self.marks.0.iter().rev().filter(|mark| mark.at <= size && mark.at >= self.offset / 2);
+        // When the very last bytes are there, and some that are not far before them are not, it was changed before all of these.
+        let is_trace =
+            size >= self.offset && self.end.length > 0 && self.trace.is_before(content, self.offset)?;
+        let is_before_end = is_trace && !self.end.is_before(content, self.offset)?;
+        let most = if is_before_end { self.offset.saturating_sub(u64::from(self.end.length)) } else { size };
+        let near = self.marks.0.iter().rev().filter(|mark| mark.at <= most && mark.at >= self.offset / 2);
         for mark in near {
             let length = covered(mark.at);
             let before = content.read_at(mark.at - length as u64, length)?;
@@ -236,14 +264,38 @@ impl Fingerprint {
         Ok(u64::from(self.head.length) > place || self.has_head(content)?)
     }
 
-    /// Where the position is, when something before it was cut off: its bytes stand elsewhere, and so do those at the marks.
-    pub(super) fn moved_to(&self, content: &mut Content, size: u64) -> io::Result<Option<u64>> {
+    /// Where the position is, when something before it was cut off or changed: its bytes stand elsewhere, and so do those at the marks.
+    pub(super) fn moved_to(&self, content: &mut Content, size: u64) -> io::Result<Option<Moved>> {
         if self.has_head(content)? {
             return Ok(None);
         }
         if let Some(place) = self.last_lines.end_at_start_of(content)? {
-            return Ok(Some(place));
+            return Ok(Some(Moved { place, known_from: 0 }));
         }
+        let Some(place) = self.find_trace(content, size)? else { return Ok(None) };
+
+        let is_cut = place < self.offset && !self.first_lines.any_in(content)?;
+        let known_from = if is_cut { 0 } else { self.known_from(content, place)? };
+        Ok(Some(Moved { place, known_from }))
+    }
+
+    /// The head was not cut off but changed, and what is behind that is the same up to `place`: from where on that is sure. In a large file
+    /// it is as sure as the marks are.
+    fn known_from(&self, content: &mut Content, place: u64) -> io::Result<u64> {
+        let is_end = self.end.is_before(content, place)?;
+        let end = if is_end { self.trace.length.max(self.end.length) } else { self.trace.length };
+        let mut distance = u64::from(end);
+        if self.offset > SMALL && is_end {
+            let distances = self.marks.0.iter().filter(|mark| mark.at >= HEAD as u64);
+            let distances = distances.map(|mark| self.offset.saturating_sub(mark.at));
+            let furthest = distances.filter(|distance| distance + MARK as u64 <= place).max();
+            distance = furthest.map_or(distance, |furthest| furthest.max(distance));
+        }
+        Ok(place.saturating_sub(distance))
+    }
+
+    /// The place behind the bytes that stood before the position.
+    fn find_trace(&self, content: &mut Content, size: u64) -> io::Result<Option<u64>> {
         let length = self.trace.length as usize;
         if length < TRACE {
             return Ok(None);
@@ -310,6 +362,8 @@ mod tests {
             offset: offset as u64,
             head: Hashed::new(&bytes[..HEAD.min(bytes.len())]),
             trace: Hashed::trace(bytes),
+            end: Hashed::new(last(bytes, HEAD)),
+            first_lines: FirstLines::of(&bytes[..HEAD.min(bytes.len())]),
             marks,
             last_lines: LastLines::of(last(bytes, HEAD)),
         }
@@ -355,7 +409,7 @@ mod tests {
         for step in [50, 4_000, 256 << 10] {
             let known = fingerprint(&bytes, step);
             let found = |bytes: &[u8]| known.moved_to(&mut content(bytes), bytes.len() as u64).unwrap();
-            assert_eq!(found(&more), Some(cut.len() as u64), "{step}");
+            assert_eq!(found(&more), Some(Moved { place: cut.len() as u64, known_from: 0 }), "{step}");
             assert_eq!(found(&other), None, "{step}");
         }
     }

@@ -16,7 +16,8 @@ use super::{Bounds, Content, Events, GONE, Known, Step, TailedFile, UTF16, place
 use crate::collectors::logs::files::{
     FileIdentity,
     copy::{self, Next},
-    fingerprint::{Fingerprint, Hashed, Marks},
+    fingerprint::{Fingerprint, Hashed, Marks, Moved},
+    first_lines::FirstLines,
     identity::{About, Identity},
     names,
 };
@@ -144,6 +145,7 @@ impl TailedFile {
     /// Goes to where a fingerprint, which is in the content, was taken.
     pub(super) fn take(&mut self, known: &Fingerprint) -> io::Result<()> {
         self.head = known.head;
+        self.first_lines = known.first_lines;
         self.marks = known.marks.clone();
         self.go_to(known.offset)?;
         self.grow_head()
@@ -152,22 +154,29 @@ impl TailedFile {
     /// Goes to the place up to which the content is what was read.
     pub(super) fn find_place(&mut self, known: &Fingerprint, size: u64) -> io::Result<bool> {
         let place = match known.same_up_to(&mut self.content, size)? {
-            Some(place) => Some(place),
+            Some(place) => Some(Moved { place, known_from: 0 }),
             None => self.moved_place(known, size)?,
         };
-        let Some(place) = place else { return Ok(false) };
+        let Some(Moved { place, known_from }) = place else { return Ok(false) };
         if !known.has_head(&mut self.content)? {
-            self.head = Hashed::default();
+            self.forget_head();
             self.marks.clear();
         }
-        self.go_to(place)?;
+        if known_from == 0 {
+            self.go_to(place)?;
+        } else {
+            // What is before may have been changed: it is read again, and what follows is left out then.
+            let from = self.next_line(known_from - 1, place)?.filter(|from| *from < place);
+            self.go_to(0)?;
+            self.known = from.map(|from| Known { from, to: place });
+        }
         self.grow_head()?;
         Ok(true)
     }
 
     /// Where the position stands when something before it was cut off. A large file in which it was not found is not searched again for a
     /// while: other files wait meanwhile.
-    fn moved_place(&mut self, known: &Fingerprint, size: u64) -> io::Result<Option<u64>> {
+    fn moved_place(&mut self, known: &Fingerprint, size: u64) -> io::Result<Option<Moved>> {
         let was_searched = self.place_searched.is_some_and(|searched| searched.elapsed() < SEARCHED);
         let size = if was_searched { size.min(SMALL) } else { size };
         let place = known.moved_to(&mut self.content, size)?;
@@ -217,9 +226,14 @@ impl TailedFile {
         self.begin_anew();
     }
 
+    fn forget_head(&mut self) {
+        self.head = Hashed::default();
+        self.first_lines = FirstLines::default();
+    }
+
     fn begin_anew(&mut self) {
         self.generation = self.generation.saturating_add(1);
-        self.head = Hashed::default();
+        self.forget_head();
         self.trace.clear();
         self.marks = Marks::default();
         self.doubt = None;

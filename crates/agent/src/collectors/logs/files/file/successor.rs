@@ -7,13 +7,15 @@ use std::io;
 use lapwing::v1::FilePosition;
 use memchr::{memchr, memmem, memrchr};
 
-use super::{CHUNK, TailedFile};
+use super::{CHUNK, TRACE, TailedFile};
 use crate::collectors::logs::files::fingerprint::Fingerprint;
 
 /// Bytes that are compared at most: larger files are compared at their beginning and at the position.
 const MAX_COMPARED: u64 = 64 << 20;
 /// Bytes that must be the same while the old file still has a name: it was renamed, and the new one may be the next.
 const EVIDENCE: u64 = 1024;
+/// So many of the last bytes that were read of the old file are looked for in the new one, the most first.
+const ENDS: [usize; 3] = [TRACE, 256, 64];
 
 /// Lines that were read are left out from `from` up to `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +92,8 @@ impl TailedFile {
     ) -> io::Result<Succession> {
         // One that still has a name was renamed, and few lines in common do not tell that this one is no new file.
         let place = old.fingerprint().moved_to(&mut self.content, size)?;
-        let Some(place) = place.filter(|place| is_unlinked || *place >= EVIDENCE) else {
+        let Some(place) = place.map(|moved| moved.place).filter(|place| is_unlinked || *place >= EVIDENCE)
+        else {
             return Ok(Succession::None);
         };
         // A line that was changed before it is new, however much stands behind that.
@@ -132,6 +135,7 @@ impl TailedFile {
 
     fn take_over(&mut self, old: &Self) -> io::Result<()> {
         self.head = old.head;
+        self.first_lines = old.first_lines;
         self.marks = old.marks.clone();
         self.go_to(old.offset)?;
         self.within_line = old.within_line;
@@ -156,9 +160,7 @@ impl TailedFile {
         let Some(read) = old.offset.checked_sub(parted).filter(|read| *read > 0 && !old.within_line) else {
             return Ok(None);
         };
-        let length = old.trace.len().min(usize::try_from(read).unwrap_or(usize::MAX));
-        let trace = &old.trace[old.trace.len() - length..];
-        let Some(end) = self.find(trace, parted, size)? else { return Ok(None) };
+        let Some(end) = self.find_end(&old.trace, read, parted, size)? else { return Ok(None) };
         let same = self.common_end(old, end, read.min(end - parted))?;
 
         // The first of these lines that is the same as a whole begins at a line end in both.
@@ -167,6 +169,20 @@ impl TailedFile {
             self.line_start(start)? == start && old.line_start(old.offset - same)? == old.offset - same;
         let from = if is_line { Some(start) } else { self.next_line(start, end)? };
         Ok(from.map(|from| Known { from, to: end }).filter(|known| known.from < known.to))
+    }
+
+    /// The end of the first place from `from` on where the last of these bytes stand, as many as possible: the others may have been
+    /// changed. At most `read` of them.
+    fn find_end(&mut self, trace: &[u8], read: u64, from: u64, size: u64) -> io::Result<Option<u64>> {
+        let most = trace.len().min(usize::try_from(read).unwrap_or(usize::MAX));
+        let mut lengths = ENDS.map(|length| length.min(most)).to_vec();
+        lengths.dedup();
+        for length in lengths {
+            if let Some(end) = self.find(&trace[trace.len() - length..], from, size)? {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
     }
 
     /// The end of the first place from `from` on where these bytes stand.
@@ -201,7 +217,7 @@ impl TailedFile {
     }
 
     /// The start of the first line behind `from` and before `end`.
-    fn next_line(&mut self, from: u64, end: u64) -> io::Result<Option<u64>> {
+    pub(super) fn next_line(&mut self, from: u64, end: u64) -> io::Result<Option<u64>> {
         let mut at = from;
         while at < end {
             let chunk = self.content.read_at(at, CHUNK)?;

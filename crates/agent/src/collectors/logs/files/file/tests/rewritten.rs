@@ -215,3 +215,92 @@ fn a_file_that_was_read_whole_and_truncated_while_nobody_read_loses_nothing() {
     assert_eq!(read_in_looks(&mut away), "next\n");
     assert!(away.events.dropped.is_empty());
 }
+
+/// How a file is changed: under a new inode while the old one is open, or while nobody reads; or in place while nobody reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edit {
+    Replaced,
+    ReplacedAway,
+    InPlaceAway,
+}
+
+/// What is given of a file behind what was read of it before it was edited.
+fn given_after(edit: Edit, before: &str, after: &str) -> String {
+    let case = Case::new(before.as_bytes());
+    let mut old = case.open();
+    assert_eq!(read_all(&mut old), before.as_bytes());
+    let position = held(&old);
+    if edit == Edit::InPlaceAway {
+        fs::write(&case.path, after).unwrap();
+    } else {
+        let new = case.path.with_extension("new");
+        fs::write(&new, after).unwrap();
+        fs::rename(new, &case.path).unwrap();
+    }
+
+    let mut file = case.open();
+    match edit {
+        Edit::Replaced => drop(file.succeed(&mut old).unwrap()),
+        Edit::ReplacedAway => drop(file.succeed_held(&Fingerprint::of_position(&position), false).unwrap()),
+        Edit::InPlaceAway => drop(file.resume(&position, Events::default(), Auto).unwrap()),
+    }
+    read_in_looks(&mut file)
+}
+
+/// Each line of a file, changed in three ways, with its number.
+fn changed(lines: &[String]) -> impl Iterator<Item = (usize, String, String)> {
+    (0..lines.len()).flat_map(|n| {
+        let old = lines[n].trim_end();
+        let same = format!("{}#", &old[..old.len() - 1]);
+        [same, "short".to_owned(), format!("{old}, and more")].map(|line| {
+            let mut after = lines.to_vec();
+            after[n] = line.clone() + "\n";
+            (n, line, after.concat())
+        })
+    })
+}
+
+#[test]
+fn a_line_that_is_changed_in_a_copy_is_read_and_few_others_with_it() {
+    for count in [110, 160] {
+        let lines: Vec<String> = (0..count).map(|n| format!("sed {n:07}\n")).collect();
+        for (n, line, after) in changed(&lines) {
+            let given = given_after(Edit::Replaced, &lines.concat(), &after);
+            assert!(given.lines().any(|given| given == line), "line {n} of {count}, {line:?}: {given:?}");
+            assert!(given.len() < 100, "line {n} of {count}, {line:?}: {given:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_was_changed_while_nobody_read_is_read() {
+    for count in [20, 90, 110, 160] {
+        let lines: Vec<String> = (0..count).map(|n| format!("sed {n:07}\n")).collect();
+        let before = lines.concat();
+        for edit in [Edit::ReplacedAway, Edit::InPlaceAway] {
+            for (n, line, after) in changed(&lines) {
+                // Far before the position, or in what may be a first line that is kept up to date.
+                let is_end = n * 12 + 1024 >= before.len();
+                let is_start = edit == Edit::ReplacedAway && (n + 1) * 12 <= 1024;
+                if after.len() == before.len() && !is_end && !is_start {
+                    continue;
+                }
+                let given = given_after(edit, &before, &after);
+                let is_read = given.lines().any(|given| given == line);
+                assert!(is_read, "line {n} of {count}, {edit:?}, {line:?}: {given:?}");
+                // It is read as a whole once at most.
+                assert!(given.len() <= after.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_that_was_put_in_front_while_nobody_read_is_read_and_the_last_ones_do_not_come_again() {
+    let before = lines(0..2_000);
+    for edit in [Edit::ReplacedAway, Edit::InPlaceAway] {
+        let given = given_after(edit, &before, &format!("in front\n{before}new\n"));
+        assert!(given.starts_with("in front\n") && given.ends_with("\nnew\n"), "{edit:?}");
+        assert!(given.len() < before.len() - 1000, "{edit:?}: {} of {} bytes", given.len(), before.len());
+    }
+}
