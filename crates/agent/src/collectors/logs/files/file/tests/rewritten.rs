@@ -262,12 +262,13 @@ fn changed(lines: &[String]) -> impl Iterator<Item = (usize, String, String)> {
 
 #[test]
 fn a_line_that_is_changed_in_a_copy_is_read_and_few_others_with_it() {
-    for count in [110, 160] {
+    // Of the smallest too little is the same, and they are read as a whole.
+    for (count, most) in [(86, 1100), (110, 100), (160, 100)] {
         let lines: Vec<String> = (0..count).map(|n| format!("sed {n:07}\n")).collect();
         for (n, line, after) in changed(&lines) {
             let given = given_after(Edit::Replaced, &lines.concat(), &after);
             assert!(given.lines().any(|given| given == line), "line {n} of {count}, {line:?}: {given:?}");
-            assert!(given.len() < 100, "line {n} of {count}, {line:?}: {given:?}");
+            assert!(given.len() < most, "line {n} of {count}, {line:?}: {given:?}");
         }
     }
 }
