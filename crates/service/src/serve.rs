@@ -149,7 +149,8 @@ pub async fn serve(
         let accepted = tokio::select! {
             accepted = listener.borrow().accept() => accepted,
             Some(_) = connections.join_next() => continue,
-            _ = trim.tick() => {
+            // Without connections there is nothing to wake up for: an idle agent has such a listener, too.
+            _ = trim.tick(), if !connections.is_empty() => {
                 server.strangers.trim();
                 continue;
             }
