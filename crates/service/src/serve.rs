@@ -145,7 +145,7 @@ pub async fn serve(
     let mut number = 0;
 
     loop {
-        beat.iter().for_each(Beat::work);
+        beat.iter().for_each(Beat::rest);
         let accepted = tokio::select! {
             accepted = listener.borrow().accept() => accepted,
             Some(_) = connections.join_next() => continue,
@@ -156,6 +156,7 @@ pub async fn serve(
             }
             () = stop.cancelled() => break,
         };
+        beat.iter().for_each(Beat::work);
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
