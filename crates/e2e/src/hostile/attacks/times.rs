@@ -16,8 +16,7 @@ pub(super) const ALL: &[Attack] = &[Attack::new(
     "an agent or user",
     "rows at the ends of time, and of 10,000 days in a batch",
     times,
-)
-.short()];
+)];
 
 const DAY: u64 = 86_400_000_000_000;
 
