@@ -311,7 +311,7 @@ impl TailedFile {
                 mark_hashes,
                 known_from: self.known.map_or(0, |known| known.from),
                 known_to: self.known.map_or(0, |known| known.to),
-                last_lines_hashes: LastLines::of(&self.trace).to_position(),
+                last_lines_hashes: LastLines::for_position(&self.trace),
                 succeeded: self.succeeded,
                 end_length: end.length,
                 end_hash: end.hash,

@@ -3,9 +3,8 @@
 use std::io;
 
 use memchr::memchr_iter;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::{content::Content, fingerprint::HEAD};
+use super::{content::Content, fingerprint::HEAD, last_lines};
 
 /// Lines whose hashes travel with a position: when some are changed, there are others.
 const LINES: usize = 4;
@@ -20,7 +19,7 @@ impl FirstLines {
         let mut hashes = [0; LINES];
         let mut start = 0;
         for (hash, end) in hashes.iter_mut().zip(memchr_iter(b'\n', head)) {
-            *hash = (xxh3_64(&head[start..end]) as u32).max(1);
+            *hash = last_lines::hash(&head[start..end]);
             start = end + 1;
         }
         Self(hashes)

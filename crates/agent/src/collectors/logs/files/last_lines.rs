@@ -8,14 +8,12 @@ use std::io;
 use memchr::{memchr_iter, memmem, memrchr};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::content::Content;
+use super::{content::Content, fingerprint::HEAD};
 
 /// Lines whose hashes travel with a position.
 const MAX_LINES: usize = 16;
 /// Fewer bytes than these tell nothing: another content may begin with the same line.
 const EVIDENCE: usize = 128;
-/// The lines are looked for among the first bytes of a file.
-const START: usize = 1024;
 
 /// For each number of last lines, from one on, the hash of all of them together. 0 for lines that tell nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,25 +22,12 @@ pub(super) struct LastLines(Vec<u32>);
 impl LastLines {
     /// Of the bytes before a position. Lines that stand there more than once tell nothing: what repeats may have begun anew.
     pub(super) fn of(before: &[u8]) -> Self {
-        let mut hashes = Vec::new();
-        let Some(mut end) = before.len().checked_sub(1).filter(|last| before[*last] == b'\n') else {
-            return Self(hashes);
-        };
-        let mut is_unique = false;
-        while let Some(line_end) = memrchr(b'\n', &before[..end]) {
-            let lines = &before[line_end + 1..];
-            // When some lines stand there once, so do they with more before them.
-            is_unique =
-                is_unique || (lines.len() >= EVIDENCE && memmem::find(before, lines) == Some(line_end + 1));
-            hashes.push(if is_unique { hash(lines) } else { 0 });
-            end = line_end;
-        }
-        Self(hashes)
+        Self(hashes(before, usize::MAX))
     }
 
-    /// As positions carry them.
-    pub(super) fn to_position(&self) -> Vec<u32> {
-        self.0.iter().copied().take(MAX_LINES).collect()
+    /// Of the bytes before a position, as the position carries them.
+    pub(super) fn for_position(before: &[u8]) -> Vec<u32> {
+        hashes(before, MAX_LINES)
     }
 
     pub(super) fn of_position(hashes: &[u32]) -> Self {
@@ -54,15 +39,35 @@ impl LastLines {
         if self.0.iter().all(|hash| *hash == 0) {
             return Ok(None);
         }
-        let start = content.read_at(0, START)?;
+        let start = content.read_at(0, HEAD)?;
         let lines = memchr_iter(b'\n', &start).zip(&self.0);
         let found = lines.filter(|(end, known)| **known != 0 && hash(&start[..=*end]) == **known);
         Ok(found.last().map(|(end, _)| end as u64 + 1))
     }
 }
 
-fn hash(lines: &[u8]) -> u32 {
-    // 0 says that they tell nothing.
+/// The hashes of up to `most` numbers of last lines.
+fn hashes(before: &[u8], most: usize) -> Vec<u32> {
+    let mut hashes = Vec::new();
+    let Some(mut end) = before.len().checked_sub(1).filter(|last| before[*last] == b'\n') else {
+        return hashes;
+    };
+    let mut is_unique = false;
+    while hashes.len() < most
+        && let Some(line_end) = memrchr(b'\n', &before[..end])
+    {
+        let lines = &before[line_end + 1..];
+        // When some lines stand there once, so do they with more before them.
+        is_unique =
+            is_unique || (lines.len() >= EVIDENCE && memmem::find(before, lines) == Some(line_end + 1));
+        hashes.push(if is_unique { hash(lines) } else { 0 });
+        end = line_end;
+    }
+    hashes
+}
+
+/// A hash of lines as positions carry it; never 0, which says that there are none, or that they tell nothing.
+pub(super) fn hash(lines: &[u8]) -> u32 {
     (xxh3_64(lines) as u32).max(1)
 }
 
@@ -82,7 +87,7 @@ mod tests {
     fn a_file_that_begins_with_the_last_lines_goes_on_behind_them() {
         let lines: Vec<String> = (0..20).map(|n| format!("2026-11-28 line number {n:020}\n")).collect();
         let known = LastLines::of(lines.concat().as_bytes());
-        let held = LastLines::of_position(&known.to_position());
+        let held = LastLines::of_position(&LastLines::for_position(lines.concat().as_bytes()));
         for kept in 3..=MAX_LINES {
             let cut = lines[20 - kept..].concat();
             assert_eq!(end(&held, &(cut.clone() + "new\n")), Some(cut.len() as u64), "{kept}");
