@@ -85,7 +85,6 @@ mod tests {
         ledger::{LedgerEntry, LedgerSource},
         rows::About,
     };
-
     use tokio::task::JoinSet;
 
     use super::*;
