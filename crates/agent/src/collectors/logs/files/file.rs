@@ -22,7 +22,12 @@ use lapwing::{
     v1::{FilePosition, SourcePosition, source_position::Position},
 };
 
-use self::{changes::Doubt, ends::Quiet, look::Gap, successor::Known};
+use self::{
+    changes::Doubt,
+    ends::Quiet,
+    look::Gap,
+    successor::{HalfWritten, Known},
+};
 pub(super) use self::{
     changes::{Change, Resumed},
     successor::Succession,
@@ -137,6 +142,8 @@ pub(super) struct TailedFile {
     may_have_copy: bool,
     /// Lines to come that were read in the file it stands for.
     known: Option<Known>,
+    /// It may be just written as a copy of the file that had its name before.
+    half_written: Option<HalfWritten>,
     is_utf16: bool,
     /// An earlier run reported it.
     was_utf16: bool,
@@ -207,6 +214,7 @@ impl TailedFile {
             place_searched: None,
             may_have_copy: false,
             known: None,
+            half_written: None,
             is_utf16: false,
             was_utf16: false,
             events: Events::default(),
@@ -271,7 +279,11 @@ impl TailedFile {
     /// Whether it can be left to the kernel to tell that it grows.
     pub(super) fn can_be_watched(&self) -> bool {
         // Of what is written by way of memory nothing is told, and a last line is waited for.
-        self.gap.is_none() && self.doubt.is_none() && self.quiet.is_none_or(Quiet::is_given_up)
+        let is_empty_yet = self.half_written.is_none_or(HalfWritten::is_empty);
+        is_empty_yet
+            && self.gap.is_none()
+            && self.doubt.is_none()
+            && self.quiet.is_none_or(Quiet::is_given_up)
     }
 
     /// Reads the next run of lines.

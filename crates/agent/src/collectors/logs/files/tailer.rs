@@ -223,8 +223,17 @@ impl TailLoop {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(true);
             }
-            let Some(file) = self.files.open.get_mut(&key) else { continue };
             self.beat.beat();
+            let is_decided = self.is_decided(&key)?;
+            let Some(file) = self.files.open.get_mut(&key) else { continue };
+            if !is_decided && file.grew.elapsed() > HOT && file.can_be_watched() {
+                self.files.cool(key, &mut self.watch);
+                continue;
+            }
+            if !is_decided {
+                self.files.hot.insert(key);
+                continue;
+            }
             match file.step(self.bounds) {
                 Ok(Step::Idle) if file.grew.elapsed() > HOT && file.can_be_watched() => {
                     self.files.cool(key, &mut self.watch);

@@ -2,7 +2,10 @@
 //!
 //! While the old file is open, the two are compared byte by byte. What is new or was changed in the new one is read, and nothing else.
 
-use std::io;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use lapwing::v1::FilePosition;
 use memchr::{memchr, memmem, memrchr};
@@ -16,6 +19,13 @@ const MAX_COMPARED: u64 = 64 << 20;
 const EVIDENCE: u64 = 1024;
 /// So many of the last bytes that were read of the old file are looked for in the new one, the most first.
 const ENDS: [usize; 3] = [TRACE, 256, 64];
+
+/// A file that begins as the old one did may just be written. It is compared again until it did not grow for so long ...
+const SETTLES: Duration = Duration::from_secs(1);
+/// ... and for so long when [`EVIDENCE`] is there that it is a copy.
+const COPY_SETTLES: Duration = Duration::from_secs(5);
+/// What was compared is not compared again sooner than after so many times what that took.
+const REST: u32 = 10;
 
 /// Lines that were read are left out from `from` up to `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +42,30 @@ impl Known {
     }
 }
 
+/// A new file that is empty, or is a beginning of the one that had its name before: an editor creates a file, and then writes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HalfWritten {
+    size: u64,
+    /// When it had that size first.
+    since: Instant,
+    /// When it is worth to be compared again.
+    next: Instant,
+}
+
+impl HalfWritten {
+    /// Whether there is nothing in it yet.
+    pub(super) fn is_empty(self) -> bool {
+        self.size == 0
+    }
+}
+
 /// What a file is to the one that had its name before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Succession {
     /// Another file.
     None,
+    /// It may be just written, and what it is will show. Nothing is to be read of it until then.
+    Undecided,
     /// It holds all of the old one, and goes on where that was.
     Whole,
     /// It holds a part of what was read of the old one, and goes on behind that.
@@ -57,8 +86,12 @@ impl TailedFile {
         if old.live.is_some() || old.offset == 0 || about.size > MAX_COMPARED || size > 4 * MAX_COMPARED {
             return Ok(Succession::None);
         }
+        let began = Instant::now();
         let common = self.common_start(old)?;
         let is_all = common >= about.size;
+        if common == size && !is_all && !self.is_written(size, began) {
+            return Ok(Succession::Undecided);
+        }
         let parted = self.line_start(common)?;
         let known = if is_all { None } else { self.changed_lines(old, parted, size)? };
         let kept = known.map_or(common, |known| parted + (known.to - known.from));
@@ -69,6 +102,7 @@ impl TailedFile {
 
         if is_all {
             self.take_over(old)?;
+            old.leave_rest(about.size)?;
             return Ok(Succession::Whole);
         }
         if common == size {
@@ -81,6 +115,46 @@ impl TailedFile {
         }
         self.grow_head()?;
         Ok(Succession::Part)
+    }
+
+    /// Whether a beginning of the old file is all that this one is going to be, as far as that can be told.
+    fn is_written(&mut self, size: u64, began: Instant) -> bool {
+        let now = Instant::now();
+        let since = match self.half_written {
+            Some(half) if half.size == size => half.since,
+            _ => now,
+        };
+        self.grew = self.grew.max(since);
+        let limit = if size < EVIDENCE { SETTLES } else { COPY_SETTLES };
+        self.half_written = Some(HalfWritten { size, since, next: now + REST * (now - began) });
+        size > 0 && since.elapsed() >= limit
+    }
+
+    /// Whether it is not known yet what it is to the file that had its name before.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.half_written.is_some()
+    }
+
+    /// It is clear what it is.
+    pub(crate) fn decide(&mut self) {
+        self.half_written = None;
+    }
+
+    /// Whether there is something new to be compared. Of an empty file nothing is.
+    pub(crate) fn may_be_decided(&self) -> io::Result<bool> {
+        let Some(half) = self.half_written else { return Ok(true) };
+        let size = self.content.about()?.size;
+        let is_due = size != half.size || half.since.elapsed() >= SETTLES;
+        Ok(size > 0 && is_due && half.next <= Instant::now())
+    }
+
+    /// What is not read of it, a line without an end, is read from the file that took its place.
+    fn leave_rest(&mut self, size: u64) -> io::Result<()> {
+        if self.gap.is_none() && size > self.offset {
+            self.go_to(size)?;
+            self.within_line = true;
+        }
+        Ok(())
     }
 
     /// Goes behind the last lines of `old`, when this file begins with them and most of what was before them was cut off.

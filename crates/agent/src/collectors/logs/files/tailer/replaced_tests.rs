@@ -378,3 +378,81 @@ fn a_file_that_was_read_to_its_end_and_then_deleted_or_compressed_counts_nothing
     assert!(case.dropped.is_empty(), "{:?}", case.dropped);
     assert_eq!(case.lines.len(), 2);
 }
+
+#[test]
+fn a_copy_that_comes_empty_and_is_written_in_parts_gives_only_what_is_new() {
+    for is_kept in [true, false] {
+        let mut case = Case::new();
+        let path = case.path("logs/app.log");
+        append(&path, &numbered(0..100));
+        case.start();
+        case.wait("all lines", |case| case.lines.len() == 100);
+        case.lines.clear();
+
+        // As an editor saves: the old file goes, or becomes a backup that is a log like any other, and the new one is created and written.
+        let copy = numbered(0..100) + "new\n";
+        if is_kept {
+            fs::rename(&path, case.path("logs/backup.log")).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        append(&path, "");
+        case.wait("the new file is open", |case| case.counters.files_open.get() == 2);
+        for part in [&copy[..500], &copy[500..6_000], &copy[6_000..]] {
+            thread::sleep(Duration::from_millis(400));
+            append(&path, part);
+        }
+        case.wait("the new line", |case| !case.lines.is_empty());
+        append(&path, "newer\n");
+        case.wait("the newer line", |case| case.lines.last().is_some_and(|line| line == "newer"));
+        if is_kept {
+            append(&case.path("logs/backup.log"), "late\n");
+            case.wait("a line of the backup", |case| case.lines.last().is_some_and(|line| line == "late"));
+            assert_eq!(case.lines, ["new", "newer", "late"]);
+        } else {
+            assert_eq!(case.lines, ["new", "newer"]);
+        }
+        assert!(case.dropped.is_empty(), "{:?}", case.dropped);
+    }
+}
+
+#[test]
+fn a_new_file_that_begins_as_the_old_one_is_read_whole() {
+    let mut case = Case::new();
+    let path = case.path("logs/app.log");
+    let banner = "starting up, version 1.2.3\n".repeat(100);
+    append(&path, &(banner.clone() + &numbered(0..100)));
+    case.start();
+    case.wait("all lines", |case| case.lines.len() == 200);
+    case.lines.clear();
+
+    fs::rename(&path, case.path("logs/app.log.1")).unwrap();
+    append(&path, &banner);
+    case.wait("the banner", |case| case.lines.len() == 100);
+    append(&path, &numbered(100..120));
+    case.wait("all lines of the new file", |case| case.lines.len() == 120);
+}
+
+#[test]
+fn a_program_that_writes_on_to_a_file_that_was_replaced_is_read() {
+    let mut case = Case::new();
+    let path = case.path("logs/app.log");
+    append(&path, &numbered(0..100));
+    let open = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let mut program = std::process::Command::new("cat");
+    let mut program = program.stdin(std::process::Stdio::piped()).stdout(open).spawn().unwrap();
+    let mut output = program.stdin.take().unwrap();
+    case.start();
+    case.wait("all lines", |case| case.lines.len() == 100);
+    case.lines.clear();
+
+    fs::write(path.with_extension("new"), numbered(0..100) + "edited\n").unwrap();
+    fs::rename(path.with_extension("new"), &path).unwrap();
+    case.wait_for_lines(&["edited"]);
+    output.write_all(b"late\n").unwrap();
+    case.wait_for_lines(&["edited", "late"]);
+    drop(output);
+    program.wait().unwrap();
+    case.wait("the replaced file is closed", |case| case.held.len() == 1);
+    assert!(case.dropped.is_empty(), "{:?}", case.dropped);
+}

@@ -1,6 +1,7 @@
 //! What there is: files that came are opened, files that went are closed.
 
 use std::{
+    collections::HashSet,
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -23,6 +24,8 @@ use crate::{
 const NEWS: usize = 4;
 /// Longest time between two looks over all files and at the thread that finds them.
 const LOOK: Duration = Duration::from_secs(5);
+/// So long a file that is gone is kept at least for one that has its name and is written slowly.
+const HALF_WRITTEN: Duration = Duration::from_secs(10);
 
 impl TailLoop {
     /// Takes what the thread that finds files has to tell. Whether there may be more.
@@ -172,24 +175,12 @@ impl TailLoop {
                 return Ok(());
             }
         };
-        let mut replaced = None;
-        if is_new {
-            replaced = self.succeed(&mut file)?.unwrap_or_else(|error| {
-                tracing::debug!("{}: can't be compared with what it replaced: {error}", path.display());
-                None
-            });
-        }
         file.gone_since = gone.then(Instant::now);
         self.held.remove(key);
         if is_new {
-            // From here on a restart knows where this file began to be read. The one it replaced is forgotten in the same moment:
-            // with neither of them known, all lines would come twice.
-            let older = self.succeeded_by(&file);
-            self.turn
-                .send_together([file.position(false)].into_iter().chain(replaced).chain(older).collect())?;
+            return self.take_new(key, file);
         }
-        self.files.insert(key, file);
-        self.counters.files_open.set(self.files.open.len() as u64);
+        self.insert(key, file);
         Ok(())
     }
 
@@ -206,6 +197,11 @@ impl TailLoop {
             None if self.first_start && self.config.start_at == StartAt::End => file.skip_to_end(),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn insert(&mut self, key: &str, file: TailedFile) {
+        self.files.insert(key, file);
+        self.counters.files_open.set(self.files.open.len() as u64);
     }
 
     /// Reports that a file can't be read.
@@ -231,8 +227,13 @@ impl TailLoop {
     /// Files that are gone are followed until they are quiet, then closed and forgotten.
     fn close_gone(&mut self) -> Result<(), Closed> {
         let limit = self.config.close_after;
+        // A file that may become a copy of one is compared with it.
+        let is_half_written = |file: &&TailedFile| file.is_undecided() && file.grew.elapsed() < HALF_WRITTEN;
+        let half_written = self.files.open.values().filter(is_half_written).map(TailedFile::path);
+        let half_written: HashSet<PathBuf> = half_written.map(Path::to_owned).collect();
         let is_quiet = |file: &TailedFile| {
-            file.gone_since.is_some_and(|since| since.elapsed() >= limit)
+            (file.is_undecided() || !half_written.contains(file.path()))
+                && file.gone_since.is_some_and(|since| since.elapsed() >= limit)
                 && file.grew.elapsed() >= limit
                 && !file.has_more()
         };

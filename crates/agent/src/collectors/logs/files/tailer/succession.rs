@@ -1,12 +1,19 @@
 //! Files that take the place of others: copies of them, and clones.
 
-use std::{collections::HashMap, fs, io, path::Path, sync::atomic::Ordering};
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::Path,
+    sync::atomic::Ordering,
+    time::Instant,
+};
 
 use lapwing::v1::SourcePosition;
 
 use super::{
     TailLoop,
     held::{self, FileHeld},
+    late::open_for_writing,
     turn::Closed,
 };
 use crate::collectors::logs::files::{
@@ -29,6 +36,37 @@ impl TailLoop {
         self.keys.of(identity, path, owner)
     }
 
+    /// Takes a file that was not known. Nothing of it is sent before it is clear whether it goes on where another one was.
+    pub(super) fn take_new(&mut self, key: &str, mut file: TailedFile) -> Result<(), Closed> {
+        let replaced = self.succeed(&mut file)?.unwrap_or_else(|error| {
+            tracing::debug!("{}: can't be compared with what it replaced: {error}", file.path().display());
+            None
+        });
+        if !file.is_undecided() {
+            // From here on a restart knows where this file began to be read. The one it replaced is forgotten in the same moment:
+            // with neither of them known, all lines would come twice.
+            let older = self.succeeded_by(&file);
+            self.turn
+                .send_together([file.position(false)].into_iter().chain(replaced).chain(older).collect())?;
+        }
+        self.insert(key, file);
+        Ok(())
+    }
+
+    /// Whether a file is to be read: one that came empty or half written is compared again first.
+    pub(super) fn is_decided(&mut self, key: &str) -> Result<bool, Closed> {
+        let Some(file) = self.files.open.get(key) else { return Ok(false) };
+        if !file.is_undecided() {
+            return Ok(true);
+        }
+        if file.may_be_decided().unwrap_or(true)
+            && let Some(file) = self.files.open.remove(key)
+        {
+            self.take_new(key, file)?;
+        }
+        Ok(self.files.open.get(key).is_some_and(|file| !file.is_undecided()))
+    }
+
     /// A file that was not known may be a copy of the one that had its name: it goes on where that one was then.
     /// The last position of that one is to be sent with the first of this one.
     pub(super) fn succeed(
@@ -39,12 +77,21 @@ impl TailLoop {
             return Ok(Ok(None));
         }
         // One that was rotated goes by its first name for as long as it is open.
-        let same_name = self.files.open.iter().filter(|(_, open)| open.path() == file.path());
+        let is_old = |open: &TailedFile| open.path() == file.path() && !open.is_undecided();
+        let same_name = self.files.open.iter().filter(|(_, open)| is_old(open));
         let newest = same_name.max_by_key(|(_, open)| open.identity().birth_time).map(|(key, _)| key.clone());
         let open = newest.filter(|_| self.searched);
         if let Some(key) = open {
-            return self.succeed_open(file, &key);
+            let succession = match self.compare(file, &key)? {
+                Ok(succession) => succession,
+                Err(error) => {
+                    file.decide();
+                    return Ok(Err(error));
+                }
+            };
+            return self.take_place(file, &key, succession).map(Ok);
         }
+        file.decide();
         let held = held::newest(&self.held, file.path()).map(|held| held.key.clone());
         match held {
             Some(key) => Ok(self.succeed_held(file, &key)),
@@ -52,15 +99,11 @@ impl TailLoop {
         }
     }
 
-    fn succeed_open(
-        &mut self,
-        file: &mut TailedFile,
-        key: &str,
-    ) -> Result<io::Result<Option<SourcePosition>>, Closed> {
+    /// What a file is to the open one that had its name, which is read to its end first.
+    fn compare(&mut self, file: &mut TailedFile, key: &str) -> Result<io::Result<Succession>, Closed> {
         if !self.files.open.get(key).is_some_and(|old| file.may_succeed(old)) {
-            return Ok(Ok(None));
+            return Ok(Ok(Succession::None));
         }
-        let mut is_read = false;
         for _ in 0..MAX_STEPS {
             self.beat.beat();
             if self.stop.load(Ordering::Relaxed) {
@@ -68,31 +111,44 @@ impl TailLoop {
                 self.turn.end()?;
                 return Err(Closed);
             }
-            let Some(old) = self.files.open.get_mut(key) else { return Ok(Ok(None)) };
+            let Some(old) = self.files.open.get_mut(key) else { break };
             match old.step(self.bounds) {
-                Ok(Step::Idle) => {
-                    is_read = true;
-                    break;
-                }
+                Ok(Step::Idle) => return Ok(file.succeed(old)),
                 Ok(step) => self.take(key, step)?,
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let Some(old) = self.files.open.get_mut(key).filter(|_| is_read) else { return Ok(Ok(None)) };
-        let succession = match file.succeed(old) {
-            Ok(succession) => succession,
-            Err(error) => return Ok(Err(error)),
-        };
-        let end = match succession {
-            Succession::None => return Ok(Ok(None)),
-            Succession::Part => self.end(key)?,
-            Succession::Whole => {
-                self.keys.forget(key);
-                self.files.remove(key).map(|old| old.position(true))
-            }
-        };
+        Ok(Ok(Succession::None))
+    }
+
+    /// A file goes on where the one with this key was. The last position of that one is still to be sent.
+    fn take_place(
+        &mut self,
+        file: &mut TailedFile,
+        key: &str,
+        succession: Succession,
+    ) -> Result<Option<SourcePosition>, Closed> {
+        if succession == Succession::Undecided {
+            return Ok(None);
+        }
+        file.decide();
+        if succession == Succession::None {
+            return Ok(None);
+        }
+        let end = self.leave_to_successor(key)?;
         self.report(file.path(), Change::Overwritten);
-        Ok(Ok(end))
+        Ok(end)
+    }
+
+    /// A file that was replaced is closed, unless a program writes on to it that has it open. Its position is still to be sent.
+    fn leave_to_successor(&mut self, key: &str) -> Result<Option<SourcePosition>, Closed> {
+        let Some(old) = self.files.open.get_mut(key) else { return Ok(None) };
+        let is_written = old.is_unlinked() && !open_for_writing(&HashSet::from([old.identity()])).is_empty();
+        if !is_written {
+            return self.end(key);
+        }
+        old.gone_since.get_or_insert_with(Instant::now);
+        Ok(Some(old.position(false)))
     }
 
     fn succeed_held(&mut self, file: &mut TailedFile, key: &str) -> io::Result<Option<SourcePosition>> {
