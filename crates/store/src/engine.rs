@@ -8,6 +8,7 @@ mod compact;
 mod error;
 mod hints;
 mod local;
+mod own_rows;
 mod severity;
 mod split;
 
@@ -251,7 +252,7 @@ impl Prepared {
     pub async fn run(self, max_rows: usize) -> Result<Running, QueryError> {
         let state = self.context.state();
         let plan = state.query_planner().create_physical_plan(&self.plan, &state).await;
-        let plan = plan.map_err(|error| self.error(&error))?;
+        let plan = plan.and_then(own_rows::before_sorts).map_err(|error| self.error(&error))?;
         let schema = plan.schema();
         let stream = execute_stream(plan, self.context.task_ctx()).map_err(|error| self.error(&error))?;
         Ok(Running {

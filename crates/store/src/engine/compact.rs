@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray},
+    array::{Array, ArrayRef, AsArray, ListArray, MapArray, MutableArrayData, StructArray, make_array},
     buffer::OffsetBuffer,
     datatypes::DataType,
     error::ArrowError,
@@ -73,8 +73,20 @@ fn compact_array(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
             let columns = parts.columns().iter().map(compact_array).collect::<Result<_, _>>()?;
             Arc::new(StructArray::try_new(fields.clone(), columns, parts.nulls().cloned())?)
         }
-        _ => Arc::clone(array),
+        _ => copied(array)?,
     })
+}
+
+/// A copy of the values, unless they are all that the array keeps.
+fn copied(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let data = array.to_data();
+    let own = data.get_slice_memory_size().unwrap_or(usize::MAX);
+    if data.get_buffer_memory_size() <= own.saturating_mul(2) {
+        return Ok(Arc::clone(array));
+    }
+    let mut copy = MutableArrayData::new(vec![&data], false, data.len());
+    copy.try_extend(0, 0, data.len())?;
+    Ok(make_array(copy.freeze()))
 }
 
 /// The values that offsets name, and the offsets from their beginning.
