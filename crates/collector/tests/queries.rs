@@ -50,15 +50,22 @@ struct Bench {
 
 /// An asker over a lake with one record of `rows` rows, and another in memory.
 async fn bench(rows: u32, limits: QueryLimits) -> Bench {
+    bench_of_files(1, rows, limits).await
+}
+
+/// An asker over a lake with a record of `rows` rows in each of `files` files, and another in memory.
+async fn bench_of_files(files: u64, rows: u32, limits: QueryLimits) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
     let lake: Arc<dyn Store> = Arc::new(DuckLake::open(&path.join("lake")).await.unwrap());
-    let tables = Tables::open(Arc::clone(&lake), TablesOptions::default()).await.unwrap();
-    append(&tables, 1, rows).await;
-    tables.close();
-    tables.run().await;
+    for file in 1..=files {
+        let tables = Tables::open(Arc::clone(&lake), TablesOptions::default()).await.unwrap();
+        append(&tables, file, rows).await;
+        tables.close();
+        tables.run().await;
+    }
     let tables = Tables::open(lake, TablesOptions::default()).await.unwrap();
-    append(&tables, 2, rows).await;
+    append(&tables, files + 1, rows).await;
 
     let program = Program {
         path: env!("CARGO_BIN_EXE_lapwing-collector").into(),
@@ -231,6 +238,29 @@ async fn a_query_that_needs_more_than_its_share_gets_all_of_the_memory_alone() {
     // 16 MiB are its share.
     let answer = ask(&bench.asker, "SELECT length(repeat('a', 12000000))").await.unwrap();
     assert_eq!(answer, [[json!(12_000_000)]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_gathers_rows_never_breaks_off_where_all_of_the_memory_would_do() {
+    // Shares of 32 MiB and of 16 MiB. Each failed in the middle of its answer, some with all of the memory, too.
+    let wide = "SELECT seq, body, repeat(body, 3) AS wide FROM logs ORDER BY wide LIMIT 30000";
+    let wider = "SELECT seq, repeat(body, 6) AS wide FROM logs ORDER BY wide";
+    let numbered = "SELECT seq, body, row_number() OVER (ORDER BY body) FROM logs";
+    let joined = "SELECT a.seq, a.body, b.body FROM logs a JOIN logs b USING (seq) ORDER BY a.seq";
+    let sorted = "SELECT seq, body FROM logs ORDER BY body DESC";
+    for (megabytes, queries) in [
+        (256, [(sorted, 90_000), (wide, 30_000), (numbered, 90_000)]),
+        (128, [(wider, 90_000), (joined, 90_000), (numbered, 90_000)]),
+    ] {
+        let limits = QueryLimits { max_memory: megabytes << 20, ..short(60, 8) };
+        let bench = bench_of_files(8, 10_000, limits).await;
+        for (query, rows) in queries {
+            match ask(&bench.asker, query).await {
+                Ok(answer) => assert_eq!(answer.len(), rows, "{query}"),
+                Err(error) => panic!("{query}: {error}"),
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ use std::{
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use datafusion::{
+    common::tree_node::TreeNode,
     error::DataFusionError,
     execution::{
         SendableRecordBatchStream, SessionStateBuilder, SessionStateDefaults,
@@ -28,7 +29,7 @@ use datafusion::{
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder, ScalarUDF},
-    physical_plan::execute_stream,
+    physical_plan::{ExecutionPlan, execute_stream},
     prelude::SessionConfig,
     sql::{
         parser::{DFParserBuilder, Statement},
@@ -254,9 +255,11 @@ impl Prepared {
         let plan = state.query_planner().create_physical_plan(&self.plan, &state).await;
         let plan = plan.and_then(own_rows::before_sorts).map_err(|error| self.error(&error))?;
         let schema = plan.schema();
+        let gathers = gathers(&plan);
         let stream = execute_stream(plan, self.context.task_ctx()).map_err(|error| self.error(&error))?;
         Ok(Running {
             schema,
+            gathers,
             stream,
             room: max_rows,
             truncated: false,
@@ -274,6 +277,8 @@ impl Prepared {
 pub struct Running {
     /// The columns of the answer.
     pub schema: SchemaRef,
+    /// It keeps rows before it gives some out, so that it may lack memory at any of them.
+    pub gathers: bool,
     stream: SendableRecordBatchStream,
     room: usize,
     truncated: bool,
@@ -310,6 +315,31 @@ impl Running {
     pub fn truncated(&self) -> bool {
         self.truncated
     }
+}
+
+/// What a plan is made of that gives rows out as it takes them in.
+const PASSING: [&str; 16] = [
+    "CoalesceBatchesExec",
+    "CoalescePartitionsExec",
+    "CooperativeExec",
+    "DataSourceExec",
+    "DeleteFilterExec",
+    "EmptyExec",
+    "FilterExec",
+    "GlobalLimitExec",
+    "LazyDeleteFilterExec",
+    "LazyMemoryExec",
+    "LocalLimitExec",
+    "NanPruningBarrierExec",
+    "PlaceholderRowExec",
+    "ProjectionExec",
+    "SnapshotFilterExec",
+    "UnionExec",
+];
+
+/// Whether a part of a plan keeps rows.
+fn gathers(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.exists(|node| Ok(!PASSING.contains(&node.name()))).unwrap_or(true)
 }
 
 fn parse(query: &str) -> Result<Statement, QueryError> {

@@ -12,6 +12,7 @@
 mod asker;
 mod child;
 mod confine;
+mod held;
 mod wire;
 mod worker;
 

@@ -38,7 +38,8 @@ pub struct AskerOptions {
 /// Answers SQL, by query processes.
 ///
 /// A query gets its share of the memory, `max_memory / concurrency`. One for which that is not enough is tried once more, alone and with all
-/// of it. So all queries together never have more, and one may still use everything.
+/// of it. So all queries together never have more, and one may still use everything. The first attempt of a query that gathers rows (sorts,
+/// groups, joins) keeps its answer until it is whole: it never fails behind its first rows.
 pub struct Asker {
     newest: Newest,
     limits: QueryLimits,
@@ -109,7 +110,13 @@ impl Asker {
         let slot = Arc::clone(&self.memory).acquire_many_owned(units(memory)).await;
         let slot = slot.map_err(|error| QueryError::Failed(error.to_string()))?;
         let view = self.newest.view();
-        let question = Question { query: query.to_owned(), max_rows, lake: view.lake.lake.clone(), memory };
+        let question = Question {
+            query: query.to_owned(),
+            max_rows,
+            lake: view.lake.lake.clone(),
+            memory,
+            may_be_repeated: memory < self.limits.max_memory,
+        };
         let mut taken = self.workers.take().await?;
         let mut needs = needs_of(&mut taken, &question).await;
         while needs.is_err() && taken.ended_while_it_waited() {

@@ -1,7 +1,7 @@
 //! The query process.
 
 use std::{
-    io::{self, Stdout},
+    io,
     path::PathBuf,
     process::ExitCode,
     sync::mpsc::{self, Receiver},
@@ -12,6 +12,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::{
     confine::{self, Memory},
+    held::Outlet,
     wire::{self, End, Frame, Joined, Question},
 };
 use crate::{
@@ -31,8 +32,9 @@ const PIECE_BYTES: usize = 256 << 10;
 const MAX_ROW_BYTES: usize = 8 << 20;
 /// What the engine may use of the memory by its own account; the rest is for what it does not count.
 const COUNTED: (usize, usize) = (5, 8);
-/// What a query may put on the disk, as a multiple of its memory.
-const SPILL_FACTOR: u64 = 8;
+/// What a query may put on the disk, as multiples of its memory: what it works on, and what is held of its answer.
+const SPILL_FACTOR: u64 = 6;
+const HELD_FACTOR: u64 = 2;
 
 /// How a query process is started.
 #[derive(Debug)]
@@ -67,7 +69,11 @@ struct Child {
     runtime: tokio::runtime::Runtime,
     memory: Memory,
     frames: Receiver<Frame>,
-    out: Stdout,
+    out: Outlet,
+    /// A folder for what its memory can't hold.
+    spill: PathBuf,
+    /// So much of an answer is held there.
+    held_bytes: u64,
 }
 
 impl Child {
@@ -83,16 +89,18 @@ impl Child {
             .max_blocking_threads(MAX_READERS)
             .enable_time()
             .build()?;
-        let spill_bytes = (options.max_memory as u64).saturating_mul(SPILL_FACTOR);
+        let times = |factor| (options.max_memory as u64).saturating_mul(factor);
+        let (spill_bytes, held_bytes) = (times(SPILL_FACTOR), times(HELD_FACTOR));
         let engine = Engine::new(&options.spill, spill_bytes).map_err(io::Error::other)?;
         let (sender, frames) = mpsc::sync_channel(READ_AHEAD);
         thread::Builder::new().name("questions".to_owned()).spawn(move || read_frames(&sender))?;
-        Ok(Self { engine, runtime, memory, frames, out: io::stdout() })
+        let (out, spill) = (Outlet::new(io::stdout()), options.spill.clone());
+        Ok(Self { engine, runtime, memory, frames, out, spill, held_bytes })
     }
 
     fn serve(mut self) -> io::Result<()> {
         loop {
-            wire::write(&mut self.out, wire::READY, &[])?;
+            self.out.write(wire::READY, &[])?;
             let Ok(frame) = self.frames.recv() else { return Ok(()) };
             if frame.kind != wire::ASK {
                 return Err(io::Error::other(format!(
@@ -101,8 +109,8 @@ impl Child {
                 )));
             }
             match self.answer(&frame.payload) {
-                Ok(end) => wire::write(&mut self.out, wire::END, &wire::json(&end))?,
-                Err(Stopped::Query(error)) => wire::write(&mut self.out, wire::FAILED, &wire::json(&error))?,
+                Ok(end) => self.out.write(wire::END, &wire::json(&end))?,
+                Err(Stopped::Query(error)) => self.out.write(wire::FAILED, &wire::json(&error))?,
                 Err(Stopped::Pipe(error)) => return Err(error),
             }
         }
@@ -118,15 +126,25 @@ impl Child {
             self.runtime.block_on(prepared)?
         };
         let needs = prepared.optimize(question.max_rows)?;
-        wire::write(&mut self.out, wire::NEEDS, &wire::json(&needs))?;
+        self.out.write(wire::NEEDS, &wire::json(&needs))?;
         for need in &needs {
             let rows = self.rows()?;
             prepared.hand_over(need, rows);
         }
 
         let mut running = self.begin(prepared, question.max_rows)?;
-        self.stream(&mut running)?;
-        Ok(End { truncated: running.truncated() })
+        if question.may_be_repeated && running.gathers {
+            self.out.hold(self.spill.join("answer"), self.held_bytes);
+        }
+        if let Err(stopped) = self.stream(&mut running) {
+            self.out.forget();
+            return Err(stopped);
+        }
+        let end = End { truncated: running.truncated() };
+        // A slow reader holds the answer, not what was kept to find it.
+        drop(running);
+        self.out.let_go()?;
+        Ok(end)
     }
 
     /// The rows of one need.
@@ -153,15 +171,15 @@ impl Child {
     /// Writes the answer. A pipe that is full holds the query up: nothing is found that nobody reads.
     fn stream(&mut self, running: &mut Running) -> Result<(), Stopped> {
         let (mut pieces, first) = ArrowPieces::begin(&running.schema).map_err(failed)?;
-        wire::write(&mut self.out, wire::ANSWER, &first)?;
+        self.out.write(wire::ANSWER, &first)?;
         while let Some(batch) = self.runtime.block_on(running.next())? {
             for part in parts(&batch)? {
                 let piece = pieces.batch(&part).map_err(failed)?;
-                wire::write(&mut self.out, wire::ANSWER, &piece)?;
+                self.out.write(wire::ANSWER, &piece)?;
             }
         }
         // A decoder gives out rows without bytes, such as those of `SELECT NULL`, at the next byte.
-        wire::write(&mut self.out, wire::ANSWER, &pieces.end().map_err(failed)?)?;
+        self.out.write(wire::ANSWER, &pieces.end().map_err(failed)?)?;
         Ok(())
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Question {
     pub(super) lake: Option<LakeAt>,
     /// Bytes that the process may add to what it has.
     pub(super) memory: usize,
+    /// A query that lacks memory is asked once more, with more of it, unless a part of its answer has left.
+    pub(super) may_be_repeated: bool,
 }
 
 /// The end of an answer.
