@@ -130,8 +130,8 @@ pub struct Agents {
 /// What is written of some senders, which stay locked until it is durable.
 #[derive(Debug, Default)]
 pub struct Part {
-    /// The records, in their order.
-    pub records: Vec<Record>,
+    /// The records, encoded, in their order.
+    pub records: Vec<Bytes>,
     changed: Vec<(Arc<Entry>, OwnedMutexGuard<Agent>)>,
     gone: Vec<(String, Arc<Entry>, OwnedMutexGuard<Agent>)>,
 }
@@ -218,17 +218,17 @@ impl Agents {
             match entry.unchanged_since() {
                 Some(index) if index > fresh => *oldest = (*oldest).min(index),
                 _ => {
-                    snapshots.add(state.record(&id));
+                    snapshots.add(&id, &state);
                     part.changed.push((entry, state));
                 }
             }
         }
         if !part.changed.is_empty() {
-            part.records.extend(snapshots.finish().into_iter().map(Record::Snapshot));
+            part.records.extend(snapshots.finish());
         }
         if !part.gone.is_empty() {
             let senders = part.gone.iter().map(|(id, ..)| id.clone()).collect();
-            part.records.push(Record::Forget(ForgetRecord { senders }));
+            part.records.push(Record::Forget(ForgetRecord { senders }).encode());
         }
         part
     }
@@ -283,7 +283,7 @@ mod tests {
         let again = Agents::default();
         let part = agents.part(&mut agents.list(), 0, &mut 100, (NOW, KEEP)).await;
         for record in &part.records {
-            again.replay(7, &Record::decode(&record.encode()).unwrap()).await;
+            again.replay(7, &Record::decode(record).unwrap()).await;
         }
         assert_eq!(*again.entry("a").unwrap().state.lock().await, state);
     }

@@ -19,7 +19,7 @@ impl LedgerSource for Books {
         for entry in self.0.all() {
             let state = entry.state.lock().await;
             let (accounts, own_gaps) = state.accounts().iter();
-            accounts.for_each(|account| add(&mut sources, entry_of(account)));
+            accounts.for_each(|account| add(&mut sources, entry_of(&account)));
             gaps.extend(own_gaps.map(|gap| LedgerEntry { told: None, ..entry_of(gap) }));
         }
         Ledger { sources: sources.into_values().collect(), gaps }

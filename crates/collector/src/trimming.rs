@@ -86,10 +86,10 @@ impl Trimming {
         Ok(self.journal.trim(trim_through(committed, Some(oldest))).await?)
     }
 
-    async fn write(&self, part: Part) -> Result<(), TrimError> {
+    async fn write(&self, mut part: Part) -> Result<(), TrimError> {
         let mut first = None;
-        for record in &part.records {
-            let index = self.append(record.encode()).await?;
+        for record in std::mem::take(&mut part.records) {
+            let index = self.append(record).await?;
             first.get_or_insert(index);
         }
         if let Some(first) = first {

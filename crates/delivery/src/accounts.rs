@@ -5,31 +5,32 @@
 //! which it does not is a gap.
 
 mod booking;
+mod books;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use lapwing::{batch, v1::Origin};
 use prost::Message;
 
-use self::booking::Counts;
 pub use self::booking::{Booking, MAX_JUMP};
+use self::{
+    booking::Counts,
+    books::{Books, Name},
+};
+use crate::retention::Item;
 
 /// Sources with books of their own; rows of further ones are booked together.
 const MAX_ACCOUNTS: usize = 20_000;
+/// What their books take in memory, names included.
+const MAX_BYTES: usize = 6 << 20;
 /// What sources without books of their own are called.
 const OTHERS: &str = "(others)";
 /// Batches remembered that a sender did not confirm; more than it may have in flight.
 const MAX_UNCONFIRMED: usize = 256;
-/// Bytes of the source names of those batches.
-const MAX_UNCONFIRMED_BYTES: usize = 4 << 20;
+/// Bytes of those batches in a snapshot, where each has its names. In memory they share those of the books.
+const MAX_UNCONFIRMED_BYTES: usize = 2 << 20;
 /// Gaps remembered.
 const MAX_GAPS: usize = 64;
-/// Bytes of the names of all sources with books of their own.
-const MAX_NAME_BYTES: usize = 4 << 20;
-/// Causes of one source; events dropped for further ones are booked together.
-const MAX_CAUSES: usize = 16;
-/// What is missing of a source whose sums do not fit any more.
-const UNKNOWN: i64 = i64::MAX;
 
 /// Rows of a batch that name one source.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -117,11 +118,20 @@ pub struct AccountsRecord {
 /// The books.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Accounts {
-    accounts: BTreeMap<(String, String), Account>,
+    books: BTreeMap<Name, Box<Books>>,
+    /// What they take in memory.
+    bytes: usize,
     gaps: VecDeque<Account>,
-    unconfirmed: VecDeque<Unconfirmed>,
-    /// Bytes of the names of all sources.
-    name_bytes: usize,
+    waiting: VecDeque<Waiting>,
+    /// Bytes of those, written with their names.
+    waiting_bytes: usize,
+}
+
+/// Rows whose acknowledgement the agent has not confirmed, under the names of their books.
+#[derive(Debug, Clone, PartialEq)]
+struct Waiting {
+    sequence: u64,
+    rows: Box<[(Name, u64)]>,
 }
 
 impl Accounts {
@@ -134,31 +144,28 @@ impl Accounts {
         }
         if told {
             self.confirm(confirmed);
-            self.unconfirmed.push_back(Unconfirmed {
-                sequence: origin.sequence,
-                agent: origin.agent_id,
-                rows,
-            });
-            self.bound_unconfirmed();
+            self.wait_for(origin.sequence, &origin.agent_id, &rows);
         }
     }
 
     /// Books one source of a batch; when anything of it is missing, the batch is a gap.
     fn add(&mut self, origin: &Origin, source: &str, counts: Counts, received: u64) {
         let missing = clamp(counts.missing);
-        let account = self.account(&origin.agent_id, source);
-        account.told = origin.epoch != 0;
-        account.epoch = origin.epoch;
-        account.sequence = origin.sequence;
-        account.received_unix_nano = received;
-        account.add(counts);
+        let name = self.name(&origin.agent_id, source);
+        let has_room = self.bytes < MAX_BYTES;
+        let books = self.books.entry(name.clone()).or_default();
+        books.told = origin.epoch != 0;
+        books.epoch = origin.epoch;
+        books.sequence = origin.sequence;
+        books.received = received;
+        self.bytes += books.add(counts, has_room);
 
         if missing == 0 {
             return;
         }
         let gap = Account {
-            agent: account.agent.clone(),
-            source: account.source.clone(),
+            agent: name.agent().to_owned(),
+            source: name.source().to_owned(),
             missing,
             epoch: origin.epoch,
             sequence: origin.sequence,
@@ -171,109 +178,96 @@ impl Accounts {
         }
     }
 
-    /// What an agent never confirms is forgotten; its rows are then never counted as acknowledged.
-    fn bound_unconfirmed(&mut self) {
-        let size = |batch: &Unconfirmed| -> usize {
-            batch.rows.iter().map(|rows| rows.source.len() + size_of::<SourceRows>()).sum()
-        };
-        let mut bytes: usize = self.unconfirmed.iter().map(size).sum();
-        while self.unconfirmed.len() > MAX_UNCONFIRMED || bytes > MAX_UNCONFIRMED_BYTES {
-            let Some(oldest) = self.unconfirmed.pop_front() else { return };
-            bytes -= size(&oldest);
+    /// Remembers the rows of a batch until the agent confirms it. What it never confirms is forgotten; those rows then never count as
+    /// acknowledged.
+    fn wait_for(&mut self, sequence: u64, agent: &str, rows: &[SourceRows]) {
+        let rows = rows.iter().map(|SourceRows { source, rows }| (self.name(agent, source), *rows)).collect();
+        let batch = Waiting { sequence, rows };
+        self.waiting_bytes += batch.bytes();
+        self.waiting.push_back(batch);
+        while self.waiting.len() > MAX_UNCONFIRMED || self.waiting_bytes > MAX_UNCONFIRMED_BYTES {
+            let Some(oldest) = self.waiting.pop_front() else { return };
+            self.waiting_bytes -= oldest.bytes();
         }
     }
 
     /// Rows that were booked as journaled can't be stored: they are dropped.
     pub fn leave_out(&mut self, agent: &str, rows: &[SourceRows]) {
         for SourceRows { source, rows } in rows {
-            let account = self.account(agent, source);
-            let moved = account.journaled.min(*rows);
-            account.journaled -= moved;
-            let dropped = account.dropped_for(batch::UNREADABLE.to_owned());
-            *dropped = dropped.saturating_add(moved);
+            let name = self.name(agent, source);
+            self.bytes += self.books.entry(name).or_default().leave_out(*rows, batch::UNREADABLE);
         }
     }
 
     /// The agent knows that everything up to `sequence` is durable.
     pub fn confirm(&mut self, sequence: u64) {
-        while let Some(batch) = self.unconfirmed.pop_front_if(|batch| batch.sequence <= sequence) {
-            for SourceRows { source, rows } in &batch.rows {
-                let account = self.account(&batch.agent, source);
-                account.acknowledged = account.acknowledged.saturating_add(*rows);
+        while let Some(batch) = self.waiting.pop_front_if(|batch| batch.sequence <= sequence) {
+            self.waiting_bytes -= batch.bytes();
+            for (name, rows) in batch.rows {
+                self.books.entry(name).or_default().acknowledge(rows);
             }
         }
     }
 
     /// Books and gaps.
-    pub fn iter(&self) -> (impl Iterator<Item = &Account>, impl Iterator<Item = &Account>) {
-        (self.accounts.values(), self.gaps.iter())
+    pub fn iter(&self) -> (impl Iterator<Item = Account>, impl Iterator<Item = &Account>) {
+        (self.books.iter().map(|(name, books)| books.account(name)), self.gaps.iter())
     }
 
-    fn account(&mut self, agent: &str, source: &str) -> &mut Account {
-        let mut key = (agent.to_owned(), source.to_owned());
-        if !self.accounts.contains_key(&key) {
-            let full = self.accounts.len() >= MAX_ACCOUNTS
-                || self.name_bytes.saturating_add(source.len()) > MAX_NAME_BYTES;
-            if full {
-                OTHERS.clone_into(&mut key.1);
-            } else {
-                self.name_bytes += source.len();
-            }
+    /// The name under which a source is booked, with books of its own as long as there is room.
+    fn name(&mut self, agent: &str, source: &str) -> Name {
+        let mut name = Name::new(agent, source);
+        let is_full = self.books.len() >= MAX_ACCOUNTS || self.bytes + name.bytes() > MAX_BYTES;
+        if is_full && !self.books.contains_key(&name) {
+            name = Name::new(agent, OTHERS);
         }
-        let new = || Account { agent: agent.to_owned(), source: key.1.clone(), ..Account::default() };
-        self.accounts.entry(key.clone()).or_insert_with(new)
+        if let Some((known, _)) = self.books.get_key_value(&name) {
+            return known.clone();
+        }
+        self.bytes += name.bytes();
+        self.books.insert(name.clone(), Box::default());
+        name
     }
 
-    /// As a part of a snapshot.
-    pub fn record(&self) -> AccountsRecord {
-        AccountsRecord {
-            accounts: self.accounts.values().cloned().collect(),
-            gaps: self.gaps.iter().cloned().collect(),
-            unconfirmed: self.unconfirmed.iter().cloned().collect(),
+    /// All of it, for a snapshot. Books come before what waits under their names.
+    pub(crate) fn items(&self) -> impl Iterator<Item = Item> {
+        let (accounts, gaps) = self.iter();
+        let gaps = gaps.cloned().map(Item::Gap);
+        let waiting = self.waiting.iter().map(|batch| Item::Unconfirmed(batch.record()));
+        accounts.map(Item::Account).chain(gaps).chain(waiting)
+    }
+
+    /// Takes what stands in a part of a snapshot.
+    pub(crate) fn extend(&mut self, record: &AccountsRecord) {
+        for account in &record.accounts {
+            // They had room when they were booked: earlier versions gave more.
+            let name = Name::new(&account.agent, &account.source);
+            let books = Books::from(account);
+            self.bytes += name.bytes() + books.cause_bytes();
+            self.books.insert(name, Box::new(books));
+        }
+        self.gaps.extend(record.gaps.iter().cloned());
+        for batch in &record.unconfirmed {
+            self.wait_for(batch.sequence, &batch.agent, &batch.rows);
         }
     }
 }
 
-impl From<AccountsRecord> for Accounts {
-    fn from(record: AccountsRecord) -> Self {
-        let key = |account: &Account| (account.agent.clone(), account.source.clone());
-        Self {
-            name_bytes: record.accounts.iter().map(|account| account.source.len()).sum(),
-            accounts: record.accounts.into_iter().map(|account| (key(&account), account)).collect(),
-            gaps: record.gaps.into(),
-            unconfirmed: record.unconfirmed.into(),
+impl Waiting {
+    fn bytes(&self) -> usize {
+        let rows = self.rows.iter().map(|(name, _)| name.source().len() + size_of::<SourceRows>());
+        rows.sum()
+    }
+
+    /// All rows of a batch are one agent's.
+    fn record(&self) -> Unconfirmed {
+        let rows = |(name, rows): &(Name, u64)| SourceRows { source: name.source().to_owned(), rows: *rows };
+        Unconfirmed {
+            sequence: self.sequence,
+            agent: self.rows.first().map(|(name, _)| name.agent().to_owned()).unwrap_or_default(),
+            rows: self.rows.iter().map(rows).collect(),
         }
     }
-}
-
-impl Account {
-    /// Adds what a batch books. A sum that does not fit is not known any more: then the account never closes again.
-    fn add(&mut self, counts: Counts) {
-        let mut exact = self.missing != UNKNOWN;
-        exact &= add(&mut self.read, counts.read);
-        exact &= add(&mut self.truncated, counts.truncated);
-        exact &= add(&mut self.journaled, counts.journaled);
-        for (cause, events) in counts.dropped {
-            exact &= add(self.dropped_for(cause), events);
-        }
-        let missing = i64::try_from(i128::from(self.missing) + counts.missing);
-        self.missing = missing.ok().filter(|_| exact).unwrap_or(UNKNOWN);
-        // What is told by the way, and compared with nothing.
-        add(&mut self.spooled, counts.spooled);
-    }
-
-    fn dropped_for(&mut self, cause: String) -> &mut u64 {
-        let full = self.dropped.len() >= MAX_CAUSES && !self.dropped.contains_key(&cause);
-        self.dropped.entry(if full { OTHERS.to_owned() } else { cause }).or_default()
-    }
-}
-
-/// Moves a sum, to the nearest number that there is; tells whether the sum is exact.
-fn add(sum: &mut u64, change: i128) -> bool {
-    let exact = i128::from(*sum).saturating_add(change);
-    let nearest = u64::try_from(exact.max(0)).unwrap_or(u64::MAX);
-    *sum = nearest;
-    i128::from(nearest) == exact
 }
 
 fn clamp(number: i128) -> i64 {
@@ -328,8 +322,8 @@ mod tests {
             self.held.insert(position.source.clone(), position);
         }
 
-        fn account(&self) -> &Account {
-            self.accounts.accounts.values().next().unwrap()
+        fn account(&self) -> Account {
+            self.accounts.iter().0.next().unwrap()
         }
     }
 
@@ -377,8 +371,18 @@ mod tests {
     fn a_snapshot_holds_the_books() {
         let mut case = Case::new();
         case.book(position(10, 0), 9, "", 0);
-        let record = AccountsRecord::decode(&*case.accounts.record().encode_to_vec()).unwrap();
-        assert_eq!(Accounts::from(record), case.accounts);
+        let mut record = AccountsRecord::default();
+        for item in case.accounts.items() {
+            match item {
+                Item::Account(account) => record.accounts.push(account),
+                Item::Gap(gap) => record.gaps.push(gap),
+                Item::Unconfirmed(batch) => record.unconfirmed.push(batch),
+                _ => {}
+            }
+        }
+        let mut again = Accounts::default();
+        again.extend(&AccountsRecord::decode(&*record.encode_to_vec()).unwrap());
+        assert_eq!(again, case.accounts);
     }
 
     #[test]
@@ -387,8 +391,8 @@ mod tests {
         let rows = |n: usize| [SourceRows { source: format!("{n}"), rows: 1 }];
         let booking = |n| Booking::new(&Batch::default(), &rows(n), |_| None, 0);
         (0..MAX_ACCOUNTS + 10).for_each(|n| accounts.book(booking(n)));
-        assert_eq!(accounts.accounts.len(), MAX_ACCOUNTS + 1);
-        let sum: u64 = accounts.accounts.values().map(|account| account.journaled).sum();
+        assert_eq!(accounts.books.len(), MAX_ACCOUNTS + 1);
+        let sum: u64 = accounts.iter().0.map(|account| account.journaled).sum();
         assert_eq!(sum as usize, MAX_ACCOUNTS + 10);
     }
 }

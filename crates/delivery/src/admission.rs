@@ -4,21 +4,22 @@
 //! lock. So what the collector holds of an agent is one number and one position per source, and both can be rebuilt by
 //! applying the journal's records in order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use lapwing::{
     status::Kind,
     v1::{Batch, Origin, SourcePosition},
 };
-use prost::Message;
 
 use crate::{
     accounts::{Accounts, Booking, SourceRows},
     bounds::{MAX_POSITIONS, MAX_POSITIONS_BYTES},
-    journal::{AgentRecord, KeyRecord, LeftOutRecord, Move},
+    journal::{AgentRecord, LeftOutRecord, Move},
+    keys::{KEY_AGE, Keys},
     planted::{self, Bug},
     positions::Positions,
+    retention::{Item, Parts},
     sender::is_restored,
 };
 
@@ -28,12 +29,6 @@ pub const WINDOW: u64 = 16;
 const DIGESTS: usize = 64;
 /// Epochs remembered, to tell a fenced run from an unknown one.
 const EPOCHS: usize = 16;
-/// How long an idempotency key is remembered, in nanoseconds.
-const KEY_AGE: u64 = 86_400_000_000_000;
-/// Idempotency keys remembered of one agent; of more, the oldest are forgotten.
-const KEYS: usize = 100_000;
-/// Their bytes.
-const KEYS_BYTES: usize = 4 << 20;
 /// Journal records remembered whose rows are left out: a start may meet them, and the word of it, once more.
 const LEFT_OUT: usize = 1024;
 
@@ -58,13 +53,11 @@ pub struct Agent {
     durable: u64,
     digests: VecDeque<Bytes>,
     positions: Positions,
-    keys: HashMap<String, u64>,
-    key_order: VecDeque<String>,
-    keys_bytes: usize,
+    keys: Keys,
     /// When it last delivered something or took a lease, nanoseconds since the Unix epoch; 0 is unknown.
     seen: u64,
-    /// A snapshot of it, of which parts are missing.
-    parts: Option<AgentRecord>,
+    /// What a snapshot says of it, of which parts are missing.
+    parts: Option<Box<Agent>>,
     accounts: Accounts,
     has_delivered: bool,
     previous: Run,
@@ -160,7 +153,7 @@ impl Agent {
 
     /// Whether a batch with this idempotency key became durable within the last day.
     pub fn knows_key(&self, key: &str, now: u64) -> bool {
-        self.keys.get(key).is_some_and(|received| now.saturating_sub(*received) <= KEY_AGE)
+        self.keys.knows(key, now)
     }
 
     /// Whether a run may take the lease. One that was taken over from may not: it would begin with number 1 again, and what it sent
@@ -226,7 +219,7 @@ impl Agent {
         for position in batch.positions.iter().filter(|position| !position.closed) {
             let before = self.positions.size(&position.source);
             count += usize::from(before.is_none());
-            bytes += position.encoded_len().saturating_sub(before.unwrap_or(0));
+            bytes += Positions::cost(position).saturating_sub(before.unwrap_or(0));
         }
         let fits = self.positions.len() + count <= MAX_POSITIONS
             && self.positions.bytes() + bytes <= MAX_POSITIONS_BYTES;
@@ -267,25 +260,9 @@ impl Agent {
                 self.positions.moved(position);
             }
         }
-        if !batch.idempotency_key.is_empty() {
-            self.remember(batch.idempotency_key.clone(), received);
-        }
-    }
-
-    fn remember(&mut self, key: String, received: u64) {
-        while let Some(oldest) = self.key_order.front() {
-            let time = self.keys.get(oldest).copied().unwrap_or(0);
-            let has_room = self.key_order.len() < KEYS && self.keys_bytes + key.len() <= KEYS_BYTES;
-            if has_room && received.saturating_sub(time) <= KEY_AGE {
-                break;
-            }
-            self.keys.remove(oldest);
-            self.keys_bytes -= oldest.len();
-            self.key_order.pop_front();
-        }
-        if self.keys.insert(key.clone(), received).is_none() {
-            self.keys_bytes += key.len();
-            self.key_order.push_back(key);
+        // Numbers tell what was there before better than keys do: nobody asks for those of a numbered batch.
+        if !batch.idempotency_key.is_empty() && origin.epoch == 0 {
+            self.keys.remember(&batch.idempotency_key, received);
         }
     }
 
@@ -305,7 +282,7 @@ impl Agent {
                 self.seen(lease.received_unix_nano);
                 self.lease(lease.epoch, lease.number);
             }
-            Move::Whole(part) => self.take_part(part.clone()),
+            Move::Whole(part) => self.take_part(part),
             Move::Forget => *self = Self::default(),
             Move::LeftOut(record) => self.leave_out(record),
         }
@@ -329,16 +306,43 @@ impl Agent {
     }
 
     /// Takes a part of a snapshot. It replaces what was known when it is whole, not before: a collector may end between two parts.
-    fn take_part(&mut self, part: AgentRecord) {
+    fn take_part(&mut self, part: &AgentRecord) {
         let mut whole = match self.parts.take().filter(|_| part.continues) {
-            Some(parts) => join(parts, part),
-            None => part,
+            Some(parts) => parts,
+            None => Box::new(Self::begun(part)),
         };
-        if std::mem::take(&mut whole.has_more) {
+        whole.extend(part);
+        if part.has_more {
             self.parts = Some(whole);
         } else {
-            *self = whole.into();
+            *self = *whole;
         }
+    }
+
+    /// What the first part of a snapshot says, without what there may be much of.
+    fn begun(part: &AgentRecord) -> Self {
+        Self {
+            has_delivered: part.has_delivered || part.durable > 0,
+            previous: Run { epoch: part.previous_epoch, durable: part.previous_durable },
+            epochs: part.epochs.iter().copied().collect(),
+            durable: part.durable,
+            lease: part.lease,
+            left_out: part.left_out.iter().copied().collect(),
+            digests: part.digests.iter().map(own).collect(),
+            seen: part.last_seen_unix_nano,
+            ..Self::default()
+        }
+    }
+
+    /// Takes positions, keys and books of a part of a snapshot.
+    fn extend(&mut self, part: &AgentRecord) {
+        part.positions.iter().for_each(|position| self.positions.moved(position));
+        part.keys.iter().for_each(|key| self.keys.take(key));
+        if let Some(books) = &part.accounts {
+            self.accounts.extend(books);
+            self.has_delivered |= !books.accounts.is_empty();
+        }
+        self.has_delivered |= !part.positions.is_empty();
     }
 
     /// It delivered something, or took a lease.
@@ -393,67 +397,26 @@ impl Agent {
         &self.accounts
     }
 
-    /// All of it, as a part of a snapshot.
-    pub fn record(&self, agent_id: &str) -> AgentRecord {
-        let key = |key: &String| KeyRecord {
-            key: key.clone(),
-            received_unix_nano: self.keys.get(key).copied().unwrap_or(0),
-        };
-        AgentRecord {
+    /// All of it, as parts of a snapshot. Each is made when it is asked for.
+    pub fn parts(&self, agent_id: &str) -> impl Iterator<Item = AgentRecord> {
+        let first = AgentRecord {
             agent_id: agent_id.to_owned(),
             epochs: self.epochs.iter().copied().collect(),
             durable: self.durable,
             digests: self.digests.iter().cloned().collect(),
-            positions: if planted::is(Bug::SnapshotWithoutPositions) { Vec::new() } else { self.positions() },
-            keys: self.key_order.iter().map(key).collect(),
-            accounts: Some(self.accounts.record()),
             has_delivered: self.has_delivered,
             previous_epoch: self.previous.epoch,
             previous_durable: self.previous.durable,
             lease: self.lease,
             left_out: self.left_out.iter().copied().collect(),
             last_seen_unix_nano: self.seen,
-            has_more: false,
-            continues: false,
-        }
-    }
-}
-
-impl From<AgentRecord> for Agent {
-    fn from(record: AgentRecord) -> Self {
-        let has_books = record.accounts.as_ref().is_some_and(|books| !books.accounts.is_empty());
-        let has_delivered =
-            record.has_delivered || record.durable > 0 || !record.positions.is_empty() || has_books;
-        let mut agent = Self {
-            has_delivered,
-            previous: Run { epoch: record.previous_epoch, durable: record.previous_durable },
-            epochs: record.epochs.into(),
-            durable: record.durable,
-            lease: record.lease,
-            left_out: record.left_out.into(),
-            digests: record.digests.iter().map(own).collect(),
-            accounts: record.accounts.unwrap_or_default().into(),
-            seen: record.last_seen_unix_nano,
-            ..Self::default()
+            ..AgentRecord::default()
         };
-        record.positions.iter().for_each(|position| agent.positions.moved(position));
-        record.keys.into_iter().for_each(|key| agent.remember(key.key, key.received_unix_nano));
-        agent
+        let positions = self.positions.iter().filter(|_| !planted::is(Bug::SnapshotWithoutPositions));
+        let positions = positions.map(Item::Position);
+        let items = positions.chain(self.keys.records().map(Item::Key)).chain(self.accounts.items());
+        Parts::new(first, items)
     }
-}
-
-/// Two parts of a snapshot as one.
-fn join(mut whole: AgentRecord, part: AgentRecord) -> AgentRecord {
-    whole.positions.extend(part.positions);
-    whole.keys.extend(part.keys);
-    if let Some(more) = part.accounts {
-        let accounts = whole.accounts.get_or_insert_default();
-        accounts.accounts.extend(more.accounts);
-        accounts.gaps.extend(more.gaps);
-        accounts.unconfirmed.extend(more.unconfirmed);
-    }
-    whole.has_more = part.has_more;
-    whole
 }
 
 /// Bytes of its own: a slice would keep the whole message that it came in.
@@ -474,6 +437,13 @@ mod tests {
 
     fn batch(epoch: u64, sequence: u64, digest: &'static str) -> Batch {
         Batch { origin: Some(origin(epoch, sequence)), digest: digest.into(), ..Batch::default() }
+    }
+
+    /// As a start makes it of a snapshot.
+    fn started_again(agent: &Agent) -> Agent {
+        let mut again = Agent::default();
+        agent.parts("a").for_each(|part| again.replay(Move::Whole(&part)));
+        again
     }
 
     fn refused(admission: &Admission) -> Option<Kind> {
@@ -506,7 +476,7 @@ mod tests {
         assert_eq!(agent.admit(&read_under(0), &"x".into()), Admission::Append, "older agents do not tell");
         assert_eq!((agent.lease_number(7), agent.lease_number(6)), (Some(4), None));
         // It is remembered over snapshots, and when the same run asks again.
-        let mut again = Agent::from(agent.record("a"));
+        let mut again = started_again(&agent);
         assert_eq!(again, agent);
         again.lease(7, 4);
         assert_eq!(again, agent);
@@ -530,7 +500,7 @@ mod tests {
         for _ in 0..2 {
             record.moves().into_iter().for_each(|(_, moved)| agent.replay(moved));
             // Also when a snapshot stands for the word of it.
-            agent = agent.record("a").into();
+            agent = started_again(&agent);
             let account = agent.accounts().iter().0.next().unwrap();
             assert_eq!((account.read, account.journaled, account.missing), (3, 0, 0));
             assert_eq!(account.dropped[lapwing::batch::UNREADABLE], 3);
@@ -585,10 +555,12 @@ mod tests {
         agent.lease(8, 0);
         assert!(agent.has_delivered());
         assert_eq!(agent.previous(), Run { epoch: 7, durable: 1 });
-        let snapshot = agent.record("a");
-        assert_eq!(Agent::from(snapshot.clone()), agent);
+        assert_eq!(started_again(&agent), agent);
+        let snapshot = agent.parts("a").next().unwrap();
         let older = AgentRecord { has_delivered: false, durable: 1, ..snapshot };
-        assert!(Agent::from(older).has_delivered(), "a snapshot of an older program");
+        let mut again = Agent::default();
+        again.replay(Move::Whole(&older));
+        assert!(again.has_delivered(), "a snapshot of an older program");
     }
 
     #[test]
@@ -624,21 +596,5 @@ mod tests {
         assert_eq!(agent.positions(), [position(20, false)]);
         agent.apply(&with(3, position(20, true)), &[], 0);
         assert_eq!(agent.positions(), []);
-    }
-
-    #[test]
-    fn a_key_is_remembered_for_a_day() {
-        let mut agent = Agent::default();
-        let keyed = |key: &str| Batch { idempotency_key: key.to_owned(), ..Batch::default() };
-        agent.apply(&keyed("a"), &[], 1);
-        assert!(agent.knows_key("a", 2));
-        assert!(!agent.knows_key("a", KEY_AGE + 2));
-        agent.apply(&keyed("b"), &[], KEY_AGE);
-        assert!(agent.knows_key("a", KEY_AGE) && agent.knows_key("b", KEY_AGE));
-        agent.apply(&keyed("c"), &[], KEY_AGE + 2);
-        assert!(
-            !agent.knows_key("a", 3) && agent.knows_key("b", 3),
-            "what is too old is forgotten, not only hidden"
-        );
     }
 }

@@ -12,7 +12,7 @@ use prost::Message;
 pub const MAX_BATCH_POSITIONS: usize = 4_096;
 /// Positions remembered of a sender ...
 pub(crate) const MAX_POSITIONS: usize = 50_000;
-/// ... and their bytes.
+/// ... and what they take in memory.
 pub(crate) const MAX_POSITIONS_BYTES: usize = 16 << 20;
 /// Longest key of a source.
 const MAX_SOURCE_BYTES: usize = 256;

@@ -157,12 +157,15 @@ pub struct AgentRecord {
 /// An idempotency key.
 #[derive(Clone, PartialEq, Message)]
 pub struct KeyRecord {
-    /// The key.
+    /// The key, as earlier versions wrote it.
     #[prost(string, tag = "1")]
     pub key: String,
     /// When it came, nanoseconds since the Unix epoch.
     #[prost(fixed64, tag = "2")]
     pub received_unix_nano: u64,
+    /// XXH3-128 of the key, big endian.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub hash: Bytes,
 }
 
 /// Why bytes are not a record.

@@ -14,6 +14,7 @@ mod sender;
 
 mod admission;
 mod bounds;
+mod keys;
 mod numbers;
 mod positions;
 mod retention;

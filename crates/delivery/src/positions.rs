@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use lapwing::v1::SourcePosition;
 use prost::Message;
 
+/// Bytes of a position beside its source and itself: its place in a tree that is a half full, and what the allocator adds.
+const POSITION_BYTES: usize = 88;
+
 /// Positions by source, encoded.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Positions {
@@ -19,9 +22,14 @@ impl Positions {
         self.encoded.get(source).and_then(|encoded| decode(encoded))
     }
 
-    /// Bytes of the position of a source; `None` when there is none.
+    /// Bytes that the position of a source takes in memory; `None` when there is none.
     pub(crate) fn size(&self, source: &str) -> Option<usize> {
-        self.encoded.get(source).map(|encoded| encoded.len())
+        self.encoded.get(source).map(|encoded| size(source, encoded.len()))
+    }
+
+    /// Bytes that a position will take in memory.
+    pub(crate) fn cost(position: &SourcePosition) -> usize {
+        size(&position.source, position.encoded_len())
     }
 
     /// All of them.
@@ -34,22 +42,27 @@ impl Positions {
         self.encoded.len()
     }
 
-    /// Bytes of all of them.
+    /// Bytes that all of them take in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// A source moved, or was closed.
     pub(crate) fn moved(&mut self, position: &SourcePosition) {
+        let source = position.source.as_str();
         let before = if position.closed {
-            self.encoded.remove(&*position.source)
+            self.encoded.remove(source)
         } else {
             let encoded = position.encode_to_vec().into_boxed_slice();
-            self.bytes += encoded.len();
-            self.encoded.insert(position.source.as_str().into(), encoded)
+            self.bytes += size(source, encoded.len());
+            self.encoded.insert(source.into(), encoded)
         };
-        self.bytes -= before.map_or(0, |before| before.len());
+        self.bytes -= before.map_or(0, |before| size(source, before.len()));
     }
+}
+
+fn size(source: &str, encoded: usize) -> usize {
+    source.len() + encoded + POSITION_BYTES
 }
 
 /// What was encoded here can be decoded.

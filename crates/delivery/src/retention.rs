@@ -1,10 +1,13 @@
 //! What of the journal must stay, and what stands for the rest.
 
+use bytes::Bytes;
+use lapwing::v1::SourcePosition;
 use prost::Message;
 
 use crate::{
-    accounts::AccountsRecord,
-    journal::{AgentRecord, SnapshotRecord},
+    Agent,
+    accounts::{Account, AccountsRecord, Unconfirmed},
+    journal::{AgentRecord, KeyRecord, Record, SnapshotRecord},
     planted::{self, Bug},
 };
 
@@ -25,25 +28,29 @@ pub fn trim_through(committed: u64, snapshot: Option<u64>) -> u64 {
     snapshot.map_or(committed, |first| committed.min(first.saturating_sub(1)))
 }
 
-/// The states of agents, as records of bounded size.
+/// The states of agents, as encoded records of bounded size. Of a large agent one part at a time is copied.
 #[derive(Debug, Default)]
 pub struct Snapshots {
-    records: Vec<SnapshotRecord>,
+    records: Vec<Bytes>,
     part: SnapshotRecord,
     bytes: usize,
 }
 
 impl Snapshots {
     /// Adds an agent. One that is larger than a record goes into several.
-    pub fn add(&mut self, agent: AgentRecord) {
-        for part in Parts::of(agent) {
+    pub fn add(&mut self, agent_id: &str, agent: &Agent) {
+        for part in agent.parts(agent_id) {
             self.bytes += part.encoded_len();
             self.part.agents.push(part);
             if self.bytes >= SNAPSHOT_BYTES {
-                self.records.push(std::mem::take(&mut self.part));
-                self.bytes = 0;
+                self.next();
             }
         }
+    }
+
+    fn next(&mut self) {
+        self.records.push(Record::Snapshot(std::mem::take(&mut self.part)).encode());
+        self.bytes = 0;
     }
 
     /// Bytes of what was added, about.
@@ -52,56 +59,43 @@ impl Snapshots {
     }
 
     /// All records, at least one.
-    pub fn finish(mut self) -> Vec<SnapshotRecord> {
+    pub fn finish(mut self) -> Vec<Bytes> {
         if !self.part.agents.is_empty() || self.records.is_empty() {
-            self.records.push(self.part);
+            self.next();
         }
         self.records
     }
 }
 
-/// An agent's record, in parts of about [`SNAPSHOT_BYTES`].
-struct Parts {
-    done: Vec<AgentRecord>,
-    part: AgentRecord,
-    bytes: usize,
+/// One of the many things that an agent's record holds.
+pub(crate) enum Item {
+    Position(SourcePosition),
+    Key(KeyRecord),
+    Account(Account),
+    Gap(Account),
+    Unconfirmed(Unconfirmed),
 }
 
-impl Parts {
-    fn of(mut agent: AgentRecord) -> Vec<AgentRecord> {
-        if agent.encoded_len() < SNAPSHOT_BYTES {
-            return vec![agent];
+impl Item {
+    fn add_to(self, part: &mut AgentRecord) -> usize {
+        let bytes = self.bytes();
+        match self {
+            Self::Position(position) => part.positions.push(position),
+            Self::Key(key) => part.keys.push(key),
+            Self::Account(account) => books(part).accounts.push(account),
+            Self::Gap(gap) => books(part).gaps.push(gap),
+            Self::Unconfirmed(batch) => books(part).unconfirmed.push(batch),
         }
-        let positions = std::mem::take(&mut agent.positions);
-        let keys = std::mem::take(&mut agent.keys);
-        let accounts = agent.accounts.take().unwrap_or_default();
-        let mut parts = Self { done: Vec::new(), part: agent, bytes: 0 };
-        parts.fill(positions, |part, position| part.positions.push(position));
-        parts.fill(keys, |part, key| part.keys.push(key));
-        parts.fill(accounts.accounts, |part, account| books(part).accounts.push(account));
-        parts.fill(accounts.gaps, |part, gap| books(part).gaps.push(gap));
-        parts.fill(accounts.unconfirmed, |part, batch| books(part).unconfirmed.push(batch));
-        parts.done.push(parts.part);
-        parts.done
+        bytes
     }
 
-    fn fill<T: Message>(&mut self, items: Vec<T>, add: impl Fn(&mut AgentRecord, T)) {
-        for item in items {
-            self.bytes += item.encoded_len();
-            if self.bytes >= SNAPSHOT_BYTES {
-                self.next();
-            }
-            add(&mut self.part, item);
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Position(position) => position.encoded_len(),
+            Self::Key(key) => key.encoded_len(),
+            Self::Account(account) | Self::Gap(account) => account.encoded_len(),
+            Self::Unconfirmed(batch) => batch.encoded_len(),
         }
-    }
-
-    fn next(&mut self) {
-        let next =
-            AgentRecord { agent_id: self.part.agent_id.clone(), continues: true, ..AgentRecord::default() };
-        let mut full = std::mem::replace(&mut self.part, next);
-        full.has_more = true;
-        self.done.push(full);
-        self.bytes = 0;
     }
 }
 
@@ -109,15 +103,44 @@ fn books(part: &mut AgentRecord) -> &mut AccountsRecord {
     part.accounts.get_or_insert_default()
 }
 
+/// An agent's record, in parts of about [`SNAPSHOT_BYTES`].
+pub(crate) struct Parts<I> {
+    next: Option<AgentRecord>,
+    items: I,
+}
+
+impl<I: Iterator<Item = Item>> Parts<I> {
+    /// `first` holds all but the items.
+    pub(crate) fn new(first: AgentRecord, items: I) -> Self {
+        Self { next: Some(first), items }
+    }
+}
+
+impl<I: Iterator<Item = Item>> Iterator for Parts<I> {
+    type Item = AgentRecord;
+
+    fn next(&mut self) -> Option<AgentRecord> {
+        let mut part = self.next.take()?;
+        let mut bytes = part.encoded_len();
+        for item in self.items.by_ref() {
+            bytes += item.add_to(&mut part);
+            if bytes >= SNAPSHOT_BYTES {
+                part.has_more = true;
+                let agent_id = part.agent_id.clone();
+                self.next = Some(AgentRecord { agent_id, continues: true, ..AgentRecord::default() });
+                break;
+            }
+        }
+        Some(part)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use lapwing::v1::{Batch, Origin, SourcePosition};
+    use lapwing::v1::{Batch, Origin};
 
     use super::*;
-    use crate::{
-        Agent,
-        journal::{Move, Record},
-    };
+    use crate::journal::Move;
 
     fn large() -> Agent {
         let mut agent = Agent::default();
@@ -139,8 +162,8 @@ mod tests {
 
     fn records(agent: &Agent) -> Vec<Record> {
         let mut snapshots = Snapshots::default();
-        snapshots.add(agent.record("a"));
-        snapshots.finish().into_iter().map(Record::Snapshot).collect()
+        snapshots.add("a", agent);
+        snapshots.finish().iter().map(|record| Record::decode(record).unwrap()).collect()
     }
 
     fn replay(agent: &mut Agent, record: &Record) {

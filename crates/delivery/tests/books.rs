@@ -70,7 +70,7 @@ proptest! {
             let record = BatchRecord { batch: Some(batch), received_unix_nano: 5, sender: "a".to_owned(), rows };
             agent.replay(Move::Batch(&record));
             for account in agent.accounts().iter().0 {
-                prop_assert!(closes_right(account), "{:?}", account);
+                prop_assert!(closes_right(&account), "{:?}", account);
             }
         }
     }

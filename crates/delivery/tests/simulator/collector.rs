@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use lapwing::{
     status::Kind,
     v1::{Batch, SourcePosition, source_position::Position},
@@ -377,10 +376,8 @@ impl Collector {
             return Ok(());
         }
         let mut snapshots = Snapshots::default();
-        self.agents.iter().for_each(|(id, agent)| snapshots.add(agent.record(id)));
-        let records: Vec<Bytes> =
-            snapshots.finish().into_iter().map(|snapshot| Record::Snapshot(snapshot).encode()).collect();
-        let first = match self.journal.append(&records) {
+        self.agents.iter().for_each(|(id, agent)| snapshots.add(id, agent));
+        let first = match self.journal.append(&snapshots.finish()) {
             Ok(first) => first,
             Err(error @ (SpoolError::Full { .. } | SpoolError::Disk { .. })) => {
                 trace.say(format!("no snapshot: {error}"));
