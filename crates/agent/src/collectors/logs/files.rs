@@ -12,6 +12,7 @@
 //!   per [`PACE`] and not one per write. A scan of the globs now and then is the safety net.
 //! - **Back-pressure.** A full channel stops the thread. Files are held open meanwhile, also when they are rotated away or deleted.
 
+mod blocks;
 mod content;
 mod copy;
 mod discover;

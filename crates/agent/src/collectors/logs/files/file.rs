@@ -1,6 +1,8 @@
 //! One file being followed.
 
+mod below;
 mod changes;
+mod doubt;
 mod ends;
 mod look;
 mod successor;
@@ -23,7 +25,8 @@ use lapwing::{
 };
 
 use self::{
-    changes::Doubt,
+    below::Below,
+    doubt::Doubt,
     ends::Quiet,
     look::Gap,
     successor::{HalfWritten, Known},
@@ -124,6 +127,8 @@ pub(super) struct TailedFile {
     /// The bytes before `offset`.
     trace: Vec<u8>,
     marks: Marks,
+    /// What tells of changes before `offset`.
+    below: Below,
     /// Its size, as of the last look.
     size_seen: u64,
     /// When its content changed, by its own time, as of the last look.
@@ -205,6 +210,7 @@ impl TailedFile {
             first_lines: FirstLines::default(),
             trace: Vec::new(),
             marks: Marks::default(),
+            below: Below::new(),
             size_seen: 0,
             modified: 0,
             quiet: None,
@@ -269,11 +275,23 @@ impl TailedFile {
 
     /// Whether there is something that was not looked at.
     pub(super) fn has_more(&self) -> bool {
-        let has_more = |about: About| match self.gap {
-            Some(gap) => about.size != gap.size || about.modified != self.modified,
-            None => about.size != self.searched || about.modified != self.modified,
-        };
+        let has_more = |about: About| !self.is_as_seen(&about);
         !self.is_utf16 && (self.live.is_some() || self.content.about().is_ok_and(has_more))
+    }
+
+    /// Whether the system says of it what it said when it was looked at last, and nothing is left to be done then.
+    pub(super) fn is_as_seen(&self, about: &About) -> bool {
+        let size = match (self.doubt, self.gap) {
+            (Some(doubt), _) => return doubt.is_empty() && about.size == 0,
+            (None, Some(gap)) => gap.size,
+            (None, None) => self.searched,
+        };
+        about.size == size && about.modified == self.modified
+    }
+
+    /// Whether what was read is to be compared with what is there now.
+    pub(super) fn is_to_be_compared(&self) -> bool {
+        self.below.is_due()
     }
 
     /// Whether it can be left to the kernel to tell that it grows.
@@ -362,6 +380,8 @@ impl TailedFile {
         let back = TRACE.min(usize::try_from(offset).unwrap_or(TRACE));
         self.trace = self.content.read_at(offset - back as u64, back)?;
         self.marks.cut(offset);
+        self.below.blocks.cut(offset, &mut self.content)?;
+        self.below.blocks.advance(offset, &self.trace);
         if offset < u64::from(self.head.length) {
             self.head = Hashed::default();
             self.first_lines = FirstLines::default();

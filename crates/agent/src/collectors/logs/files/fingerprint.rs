@@ -7,7 +7,7 @@
 //! - up to where it is, when a part behind that was overwritten or cut off;
 //! - where in a file the position is, when a part before it was cut off.
 
-use std::io;
+use std::{io, ops::Range};
 
 use lapwing::v1::FilePosition;
 use memchr::{memchr_iter, memrchr};
@@ -174,6 +174,11 @@ impl Marks {
     /// Forgets what is behind `offset`.
     pub(super) fn cut(&mut self, offset: u64) {
         self.0.retain(|mark| mark.at < offset);
+    }
+
+    /// Forgets those whose bytes may be among these.
+    pub(super) fn remove(&mut self, changed: Range<u64>) {
+        self.0.retain(|mark| mark.at <= changed.start || mark.at - covered(mark.at) as u64 >= changed.end);
     }
 
     pub(super) fn clear(&mut self) {

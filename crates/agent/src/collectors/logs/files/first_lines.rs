@@ -36,6 +36,12 @@ impl FirstLines {
         Self(all)
     }
 
+    /// Whether these bytes may be the beginning of a file with these lines.
+    pub(super) fn may_be_of(self, start: &[u8]) -> bool {
+        let Self(there) = Self::of(start);
+        self.0.iter().zip(there).all(|(known, there)| *known == 0 || there == 0 || *known == there)
+    }
+
     /// Whether a file has one of these lines where it was.
     pub(super) fn any_in(self, content: &mut Content) -> io::Result<bool> {
         let Self(there) = Self::of(&content.read_at(0, HEAD)?);

@@ -22,8 +22,6 @@ use crate::collectors::logs::files::{
     names,
 };
 
-/// A file that became shorter is looked at again until it stays as it is, but no longer than this: it may just be written anew.
-const SETTLES: Duration = Duration::from_secs(1);
 /// Names beside a file that changed within this time before a search may change again at the same moment.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -33,7 +31,7 @@ const SEARCHED: Duration = Duration::from_secs(60);
 const SMALL: u64 = 1 << 20;
 
 /// Bytes before a difference that must be the same for those before them to be taken for the same.
-const EVIDENCE: usize = 256;
+pub(super) const EVIDENCE: usize = 256;
 
 /// What became of a file whose read part changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,17 +53,9 @@ pub(crate) enum Resumed {
     Changed(Change),
 }
 
-/// A file that became shorter.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Doubt {
-    /// Size and time of change, as of the last look.
-    seen: (u64, u64),
-    since: Instant,
-}
-
 /// Whether these bytes, which still stand at `start`, tell that what is before them is the same, too. Lines of the same width have their
 /// ends in common, and the first of these may be such an end.
-fn is_evidence(same: &[u8], start: u64) -> bool {
+pub(super) fn is_evidence(same: &[u8], start: u64) -> bool {
     start == 0 || (same.len() >= EVIDENCE && memchr_iter(b'\n', same).nth(1).is_some())
 }
 
@@ -153,9 +143,15 @@ impl TailedFile {
 
     /// Goes to the place up to which the content is what was read.
     pub(super) fn find_place(&mut self, known: &Fingerprint, size: u64) -> io::Result<bool> {
-        let place = match known.same_up_to(&mut self.content, size)? {
+        let by_marks = known.same_up_to(&mut self.content, size)?;
+        let by_blocks = self.same_by_blocks(known, size)?;
+        let place = match by_marks.max(by_blocks) {
             Some(place) => Some(Moved { place, known_from: 0 }),
-            None => self.moved_place(known, size)?,
+            None => {
+                let place = self.moved_place(known, size)?;
+                self.below.forget();
+                place
+            }
         };
         let Some(Moved { place, known_from }) = place else { return Ok(false) };
         if !known.has_head(&mut self.content)? {
@@ -172,6 +168,13 @@ impl TailedFile {
         }
         self.grow_head()?;
         Ok(true)
+    }
+
+    /// The last start of a line up to which all blocks are as they were. As with marks, at least half of what was read must be before it.
+    fn same_by_blocks(&mut self, known: &Fingerprint, size: u64) -> io::Result<Option<u64>> {
+        let Some(same) = self.below.blocks.same_up_to(&mut self.content, size)? else { return Ok(None) };
+        let place = self.line_start(same.min(known.offset))?;
+        Ok(Some(place).filter(|place| *place > 0 && *place >= known.offset / 2))
     }
 
     /// Where the position stands when something before it was cut off. A large file in which it was not found is not searched again for a
@@ -236,6 +239,7 @@ impl TailedFile {
         self.forget_head();
         self.trace.clear();
         self.marks = Marks::default();
+        self.below.forget();
         self.doubt = None;
         self.known = None;
         self.size_seen = 0;
@@ -254,6 +258,7 @@ impl TailedFile {
         }
         // Where the lines that are known stand now is not clear.
         self.known = None;
+        self.below.drop_rest();
         if bounds.identity == FileIdentity::Auto {
             if let Some(place) = self.parted_at(about.size)? {
                 self.go_to(place)?;
@@ -266,11 +271,8 @@ impl TailedFile {
         Ok(self.truncated())
     }
 
-    fn truncated(&mut self) -> Step {
-        let lost = match self.gap {
-            Some(_) => self.searched.saturating_sub(self.offset),
-            None => self.size_seen.saturating_sub(self.offset),
-        };
+    pub(super) fn truncated(&mut self) -> Step {
+        let lost = self.unread();
         let may_have_copy = std::mem::take(&mut self.may_have_copy) && self.live.is_none();
         if may_have_copy
             && lost == 0
@@ -301,69 +303,17 @@ impl TailedFile {
         Ok(Some(line).filter(|_| is_most && is_evidence(&self.trace[..same], start)))
     }
 
-    /// The file is shorter than what was read of it. It may have been truncated, or is just being written anew with the same content.
-    pub(super) fn shrunk(&mut self, about: About, bounds: Bounds) -> io::Result<Step> {
-        if self.live.is_some() {
-            return Ok(self.truncated());
+    /// Bytes that were seen behind the position.
+    pub(super) fn unread(&self) -> u64 {
+        match self.gap {
+            Some(_) => self.searched.saturating_sub(self.offset),
+            None => self.size_seen.saturating_sub(self.offset),
         }
-        if self.goes_on_in_copy() {
-            return Ok(Step::Changed(Change::InCopy));
-        }
-        if bounds.identity == FileIdentity::Inode || self.offset == 0 {
-            return Ok(self.truncated());
-        }
-
-        let seen = (about.size, about.modified);
-        let doubt = *self.doubt.get_or_insert_with(|| Doubt { seen: (u64::MAX, 0), since: Instant::now() });
-        if about.size >= self.searched
-            && self.content.has_at(self.offset - self.trace.len() as u64, &self.trace)?
-        {
-            // All of it is there again.
-            self.doubt = None;
-            return Ok(Step::Searching);
-        }
-        let is_other = self.trace.len() as u64 == self.offset && !self.begins_as_read(about.size)?;
-        let settled = (doubt.seen == seen && about.size > 0) || doubt.since.elapsed() >= SETTLES;
-        if !settled && !is_other {
-            self.doubt = Some(Doubt { seen, ..doubt });
-            return Ok(Step::Idle);
-        }
-        self.doubt = None;
-        if (1..self.offset).contains(&about.size) && self.is_cut_at(about.size)? {
-            return Ok(Step::Changed(Change::Overwritten));
-        }
-        self.changed(about, bounds)
-    }
-
-    /// Whether a small file, all of which is remembered, begins with what was read of it.
-    fn begins_as_read(&mut self, size: u64) -> io::Result<bool> {
-        let length = self.trace.len().min(usize::try_from(size).unwrap_or(usize::MAX));
-        let bytes = self.content.read_at(0, length)?;
-        Ok(self.trace.starts_with(&bytes))
-    }
-
-    /// Whether only the end of what was read was cut off; if so, what is written next is new.
-    fn is_cut_at(&mut self, size: u64) -> io::Result<bool> {
-        let known = self.fingerprint();
-        let start = self.offset - self.trace.len() as u64;
-        let is_cut = if size > start {
-            let bytes = self.content.read_at(start, self.trace.len())?;
-            self.trace.starts_with(&bytes) && is_evidence(&bytes, start)
-        } else {
-            // What is between a mark and the end may be new.
-            known.same_up_to(&mut self.content, size)? == Some(size)
-        };
-        if is_cut {
-            let tail = self.content.read_at(size.saturating_sub(1), 1)?;
-            self.go_to(size)?;
-            self.within_line = size > 0 && tail != b"\n";
-        }
-        Ok(is_cut)
     }
 
     /// Looks for a copy with lines that were not read. Names that did not change since the last search are not searched again: a file
     /// that is written in place is no reason to list a folder again and again.
-    fn goes_on_in_copy(&mut self) -> bool {
+    pub(super) fn goes_on_in_copy(&mut self) -> bool {
         if self.live.is_some() || self.trace.is_empty() {
             return false;
         }

@@ -68,12 +68,13 @@ impl TailedFile {
         }
         if about.size == self.searched {
             if !was_modified || about.size == 0 {
-                return Ok(Step::Idle);
+                return Ok(self.look_below(about, bounds)?.unwrap_or(Step::Idle));
             }
             // Written to without growing: perhaps not behind the position.
             if !self.content.has_at(self.offset - self.trace.len() as u64, &self.trace)? {
                 return self.changed(about, bounds);
             }
+            self.below.ask(about);
             if self.searched == self.offset {
                 return Ok(Step::Idle);
             }
@@ -132,6 +133,7 @@ impl TailedFile {
             Cut::TooLong { bytes } => {
                 let skip = if self.offset == 0 { text::mark_length(&chunk) } else { 0 };
                 let line = cut_line(&chunk[back + skip..], bounds.max_line);
+                self.below.blocks.advance(self.offset + bytes as u64, &chunk[..back + bytes]);
                 self.go_to(self.offset + bytes as u64)?;
                 self.give(line, 1, true, part, true)
             }
@@ -159,6 +161,7 @@ impl TailedFile {
         chunk.truncate(back + bytes);
         let offset = self.offset + bytes as u64;
         self.marks.advance(offset, &chunk, bytes);
+        self.below.blocks.advance(offset, &chunk);
         let skip = if self.offset == 0 { text::mark_length(&chunk) } else { 0 };
         self.trace.clear();
         self.trace.extend_from_slice(&chunk[chunk.len().saturating_sub(TRACE)..]);

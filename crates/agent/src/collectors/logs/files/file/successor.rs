@@ -22,8 +22,10 @@ const ENDS: [usize; 3] = [TRACE, 256, 64];
 
 /// A file that begins as the old one did may just be written. It is compared again until it did not grow for so long ...
 const SETTLES: Duration = Duration::from_secs(1);
-/// ... and for so long when [`EVIDENCE`] is there that it is a copy.
+/// ... and for so long when so much is the same that it is likely a copy.
 const COPY_SETTLES: Duration = Duration::from_secs(5);
+/// More than a header.
+const COPY: u64 = 256;
 /// What was compared is not compared again sooner than after so many times what that took.
 const REST: u32 = 10;
 
@@ -105,6 +107,9 @@ impl TailedFile {
             old.leave_rest(about.size)?;
             return Ok(Succession::Whole);
         }
+        // What both begin with is known as it was.
+        self.below.blocks = old.below.blocks.clone();
+        self.below.blocks.cut(parted.min(old.offset), &mut self.content)?;
         if common == size {
             // Only its end was cut off.
             self.go_to(size)?;
@@ -125,7 +130,7 @@ impl TailedFile {
             _ => now,
         };
         self.grew = self.grew.max(since);
-        let limit = if size < EVIDENCE { SETTLES } else { COPY_SETTLES };
+        let limit = if size < COPY { SETTLES } else { COPY_SETTLES };
         self.half_written = Some(HalfWritten { size, since, next: now + REST * (now - began) });
         size > 0 && since.elapsed() >= limit
     }
@@ -180,7 +185,7 @@ impl TailedFile {
     }
 
     /// The start of the line that `place` is in.
-    fn line_start(&mut self, place: u64) -> io::Result<u64> {
+    pub(super) fn line_start(&mut self, place: u64) -> io::Result<u64> {
         let mut end = place;
         while end > 0 {
             let start = end.saturating_sub(CHUNK as u64);
@@ -211,6 +216,7 @@ impl TailedFile {
         self.head = old.head;
         self.first_lines = old.first_lines;
         self.marks = old.marks.clone();
+        self.below.blocks = old.below.blocks.clone();
         self.go_to(old.offset)?;
         self.within_line = old.within_line;
         self.grow_head()
@@ -313,6 +319,7 @@ impl TailedFile {
         let is_there = self.offset == known.from;
         if is_there {
             self.go_to(known.to)?;
+            self.restore_rest();
             self.grow_head()?;
         }
         Ok(is_there)

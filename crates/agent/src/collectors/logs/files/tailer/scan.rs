@@ -53,7 +53,9 @@ impl TailLoop {
 
         match self.files.open.get(&key) {
             // No event may have come: the queue overflowed, or another machine wrote to it.
-            Some(open) if open.searched() != file.about.size => self.files.heat(key.clone()),
+            Some(open) if !open.is_as_seen(&file.about) || open.is_to_be_compared() => {
+                self.files.heat(key.clone())
+            }
             Some(_) => {}
             None if self.files.has_room() => self.open(&key, &file.path, false)?,
             None if self.held.get(&key).is_some_and(|held| held.position.offset == file.about.size) => {}
