@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use lapwing_service::{
     descriptors, modes,
     said::Said,
-    watchdog::{Pauses, Watchdog, ask, keep, keep_thread},
+    watchdog::{Pauses, Watchdog, keep, keep_thread},
 };
 use lapwing_spool::{Log, Options, WhenFull};
 use tokio::{
@@ -60,10 +60,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<()> {
         let (watchdog, part) = (watchdog.clone(), parts.runtime.clone());
         async move { watchdog.watch_runtime(part).await }
     });
-    tasks.spawn(ask(parts.spool.clone(), {
-        let recording = Arc::clone(&recording);
-        move || recording.broken()
-    }));
+    watchdog.ask(parts.spool.clone(), &recording, |recording| recording.broken());
 
     let shared = Shared { config, transport, recording, counters, parts };
     let metrics_stop = CancellationToken::new();

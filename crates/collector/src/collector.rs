@@ -15,7 +15,7 @@ use lapwing_service::{
     renewed::Renewed,
     revoked::Revoked,
     tls::ServerSide,
-    watchdog::{Watchdog, ask, keep, once},
+    watchdog::{Watchdog, keep, once},
 };
 use lapwing_spool::Log;
 use lapwing_store::{Newest, Tables};
@@ -264,6 +264,8 @@ fn broken(fatal: &CancellationToken) -> Result<()> {
 struct Background {
     tasks: JoinSet<()>,
     flushing: JoinHandle<()>,
+    /// The watchdog asks it for as long as it is here.
+    _journal: Arc<Log>,
 }
 
 impl Background {
@@ -272,8 +274,8 @@ impl Background {
         let mut tasks = JoinSet::new();
         let (runtime, looks) = (watchdog.vital_part("runtime", RUNTIME), watchdog.clone());
         tasks.spawn(async move { looks.watch_runtime(runtime).await });
-        let log = journal.clone();
-        tasks.spawn(ask(watchdog.vital_part("journal", TRIM), move || log.broken()));
+        let journal = Arc::new(journal.clone());
+        watchdog.ask(watchdog.vital_part("journal", TRIM), &journal, Log::broken);
 
         let (tables, part) = (Arc::clone(tables), watchdog.vital_part("flush", FLUSH));
         let flushing = tokio::spawn(async move {
@@ -282,7 +284,7 @@ impl Background {
                 part.fail(&fault);
             }
         });
-        Self { tasks, flushing }
+        Self { tasks, flushing, _journal: journal }
     }
 
     /// Ends it, and flushes what is there.

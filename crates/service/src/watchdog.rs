@@ -16,7 +16,7 @@ mod plant;
 
 use std::{
     borrow::Cow,
-    io,
+    fmt, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -28,7 +28,7 @@ use std::{
 use tokio::{sync::watch, time::sleep};
 
 pub use self::{
-    keep::{Pauses, ask, keep, keep_thread, once},
+    keep::{Pauses, keep, keep_thread, once},
     part::{Beat, Fault, Part, Running, Working},
 };
 use self::{part::State, plant::Plants};
@@ -38,12 +38,14 @@ use crate::metrics::Page;
 pub const SOUND: Duration = Duration::from_secs(5);
 /// Time between two looks, as the bounds count it.
 const LOOK: Duration = Duration::from_secs(1);
+/// Time between two beats of a runtime. Each wakes it up, also when there is nothing to do.
+const RUNTIME_BEAT: Duration = Duration::from_secs(3);
 /// A part that can't be started again and hangs ends the process after this many of its bounds.
 const PATIENCE: u32 = 3;
 /// How long the process has to end in order before it is ended by force.
 const ORDER: Duration = Duration::from_secs(60);
-/// Seconds without a look after which the program gives the watchdog up.
-const BLIND: u32 = 30;
+/// Beats of a runtime without a look between them after which the program gives the watchdog up.
+const BLIND: u32 = 10;
 /// Threads of a part that may hang beside the one that was started in their place.
 const MAX_HANGING: usize = 3;
 
@@ -54,6 +56,7 @@ pub struct Watchdog(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     states: Mutex<Vec<Arc<State>>>,
+    probes: Mutex<Vec<Probe>>,
     /// Why the process must end.
     fatal: Arc<watch::Sender<Option<String>>>,
     /// What passed since there is such a reason.
@@ -63,10 +66,23 @@ struct Parts {
     looks: AtomicU64,
 }
 
+/// What is wrong with a part that does not run here.
+struct Probe {
+    part: Part,
+    trouble: Box<dyn Fn() -> Option<String> + Send>,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Probe").field(&self.part).finish()
+    }
+}
+
 impl Default for Parts {
     fn default() -> Self {
         Self {
             states: Mutex::default(),
+            probes: Mutex::default(),
             fatal: Arc::new(watch::Sender::new(None)),
             ending: Mutex::default(),
             plants: Plants::from_environment(),
@@ -90,6 +106,13 @@ impl Watchdog {
         let state = Arc::new(state);
         lock(&self.0.states).push(Arc::clone(&state));
         Part::new(state, Arc::clone(&self.0.fatal))
+    }
+
+    /// Asks `of` at each look what is wrong with a part that runs elsewhere, for as long as others keep `of`. `trouble` must not block.
+    pub fn ask<T: Send + Sync + 'static>(&self, part: Part, of: &Arc<T>, trouble: fn(&T) -> Option<String>) {
+        let of = Arc::downgrade(of);
+        let trouble = Box::new(move || of.upgrade().and_then(|of| trouble(&of)));
+        lock(&self.0.probes).push(Probe { part, trouble });
     }
 
     /// Which parts are not well, and why; `None` when all are.
@@ -136,7 +159,7 @@ impl Watchdog {
     /// Beats for the runtime it runs on, `part`: when no task of it gets its turn, neither does this one. And looks whether the watchdog itself is alive.
     pub async fn watch_runtime(&self, part: Part) {
         let beat = part.begin();
-        let pause = self.0.plants.pause().unwrap_or(LOOK);
+        let pause = self.0.plants.pause().unwrap_or(RUNTIME_BEAT);
         let mut looks = 0;
         let mut silent = 0;
         loop {
@@ -154,6 +177,11 @@ impl Watchdog {
     /// One look, which counts as `passed`.
     pub fn look(&self, passed: Duration) {
         self.0.looks.fetch_add(1, Relaxed);
+        for probe in lock(&self.0.probes).iter() {
+            if let Some(reason) = (probe.trouble)() {
+                probe.part.fail(&Fault::Failed(reason));
+            }
+        }
         for state in lock(&self.0.states).iter() {
             self.0.plants.plant(state);
             state.look(passed);

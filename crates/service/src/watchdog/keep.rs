@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -160,16 +160,5 @@ impl<F: Future> Future for Watched<F> {
             return Poll::Pending;
         }
         self.task.as_mut().poll(context)
-    }
-}
-
-/// Asks every second what is wrong with a part that is not this program's own, and reports it.
-pub async fn ask(part: Part, trouble: impl Fn() -> Option<String>) {
-    let mut ticks = interval(Duration::from_secs(1));
-    loop {
-        ticks.tick().await;
-        if let Some(reason) = trouble() {
-            part.fail(&Fault::Failed(reason));
-        }
     }
 }

@@ -183,3 +183,16 @@ async fn a_vital_part_that_fails_or_hangs_for_long_ends_the_process() {
     watchdog.vital_part("journal", BOUND).fail(&Fault::Ended);
     assert!(watchdog.ends().await.starts_with("journal: ended without being told to"));
 }
+
+#[test]
+fn what_a_part_elsewhere_says_of_itself_is_reported_at_the_next_look() {
+    let watchdog = Watchdog::default();
+    let broken = Arc::new(Mutex::new(None));
+    watchdog.ask(watchdog.part("spool", BOUND), &broken, |broken| lock(broken).clone());
+    looks(&watchdog, 60);
+    assert_eq!(watchdog.trouble(), None);
+
+    *lock(&broken) = Some("its disk is gone".to_owned());
+    looks(&watchdog, 1);
+    assert_eq!(watchdog.trouble().unwrap(), "spool: its disk is gone");
+}
