@@ -211,6 +211,7 @@ impl<'l, 's> Fields<'l, 's> {
 
         if let Some(best) = self.message {
             found.message = message_bytes(best.value.into_text());
+            found.is_message_field = true;
             // Docker and other forwarders wrap lines that have their own.
             if found.time.is_none() || found.severity.is_none() {
                 let (time, severity) = plain::head_of(&found.message, self.observed, self.settings);
@@ -273,8 +274,14 @@ fn message_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 impl<'l> Found<'l> {
     /// A line of which nothing is known.
     pub(crate) fn whole(line: &'l [u8]) -> Self {
-        let message = Cow::Borrowed(line);
-        let attributes = Vec::new();
-        Self { time: None, doubt: None, severity: None, message, attributes, attributes_left_out: 0 }
+        Self {
+            time: None,
+            doubt: None,
+            severity: None,
+            message: Cow::Borrowed(line),
+            is_message_field: false,
+            attributes: Vec::new(),
+            attributes_left_out: 0,
+        }
     }
 }

@@ -80,6 +80,8 @@ pub struct Found<'l> {
     /// The message: the field of that name, or the text behind time and level. The whole line when it has
     /// neither.
     pub message: Cow<'l, [u8]>,
+    /// The message is a field of a line of JSON or logfmt, and not a part of its text.
+    pub is_message_field: bool,
     /// The other fields of a line of JSON or logfmt, in its order. Objects within are `outer.inner`, arrays
     /// are JSON.
     pub attributes: Vec<(Cow<'l, str>, Cow<'l, str>)>,
