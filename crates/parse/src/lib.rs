@@ -33,6 +33,7 @@
 //! ([`Doubt::NoDate`]) are no times: the line says so and keeps the time it was read at. A missing year is
 //! the latest one that doesn't put the line into the future, a missing zone is that of the settings, and the
 //! [`Time`] says what was assumed.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 mod bytes;
 mod civil;
@@ -44,17 +45,19 @@ mod plain;
 mod search;
 mod stamp;
 mod timeline;
+mod zone;
 
 use std::borrow::Cow;
 
 pub use fields::{ATTRIBUTES_MAX, KEY_MAX};
 pub use timeline::Timeline;
+pub use zone::{NoZone, Zone};
 
 /// What must be known about a source, because its lines don't say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// The zone of times that are written without one, in seconds east of Greenwich.
-    pub zone_offset_seconds: i32,
+    /// The zone of times that are written without one.
+    pub zone: Zone,
     /// How to read `03/04/2026`. Without it such a date is no time.
     pub day_order: Option<DayOrder>,
 }

@@ -7,7 +7,7 @@ mod numeric;
 pub(crate) use numeric::epoch;
 
 use crate::{
-    Doubt, Settings, Time,
+    Doubt, Settings, Time, Zone,
     bytes::{at, skip_blanks},
     civil::{self, DAY, SECOND},
 };
@@ -96,8 +96,11 @@ impl What {
                 Some(Time { unix_nano, step, zone_assumed: false, year_assumed: false })
             }
             Self::Date { year, month, day, clock } => {
-                let offset = clock.offset.unwrap_or(settings.zone_offset_seconds);
-                let instant = |year| unix_nano(year, month, day, &clock, offset);
+                let zone = clock.offset.map_or(settings.zone, Zone::fixed);
+                let instant = |year| {
+                    let local = civil::days(year, month, day)? * DAY + i64::from(clock.seconds);
+                    Some(zone.to_utc(local, observed) * SECOND + i64::from(clock.nanos))
+                };
                 let unix_nano = match year {
                     Some(year) => instant(year)?,
                     None => assume_year(observed, instant)?,
@@ -124,11 +127,6 @@ fn assume_year(observed: i64, instant: impl Fn(i64) -> Option<i64>) -> Option<i6
     // A zone may carry the date over the end of the year.
     let year = civil::year_of(latest / SECOND) + 1;
     (year - YEARS_BACK..=year).rev().filter_map(instant).find(|unix_nano| *unix_nano <= latest)
-}
-
-fn unix_nano(year: i64, month: u32, day: u32, clock: &Clock, offset: i32) -> Option<i64> {
-    let seconds = civil::days(year, month, day)? * DAY + i64::from(clock.seconds) - i64::from(offset);
-    Some(seconds * SECOND + i64::from(clock.nanos))
 }
 
 /// Where the time of day begins behind a date: a `T`, a blank, a comma, or what else some program puts there.

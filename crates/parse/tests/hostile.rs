@@ -1,6 +1,7 @@
 //! No line makes the parser panic, costs more than its length, or changes what it says of another.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
-use lapwing_parse::{ATTRIBUTES_MAX, DayOrder, Found, KEY_MAX, Settings, recognise};
+use lapwing_parse::{ATTRIBUTES_MAX, DayOrder, Found, KEY_MAX, Settings, Zone, recognise};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 /// One line of each style, to be cut, joined and changed.
@@ -34,9 +35,15 @@ const LINES: [&str; 26] = [
 ];
 
 fn settings() -> impl Strategy<Value = Settings> {
+    const RULES: [&str; 3] =
+        ["CET-1CEST,M3.5.0,M10.5.0/3", "AEST-10AEDT,M10.1.0,M4.1.0/3", "ABC24DEF-24,0/167,365/-167"];
+
     let order = select(vec![None, Some(DayOrder::DayFirst), Some(DayOrder::MonthFirst)]);
-    (any::<i32>(), order)
-        .prop_map(|(zone_offset_seconds, day_order)| Settings { zone_offset_seconds, day_order })
+    let zones = prop_oneof![
+        any::<i32>().prop_map(Zone::fixed),
+        select(&RULES[..]).prop_map(|rule| rule.parse().unwrap()),
+    ];
+    (zones, order).prop_map(|(zone, day_order)| Settings { zone, day_order })
 }
 
 /// Bytes as they come, bytes that occur in heads, and parts of real lines one behind the other.

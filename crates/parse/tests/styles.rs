@@ -1,6 +1,6 @@
 //! Lines in the styles of real programs, with the time and the level that a reader sees in them.
 
-use lapwing_parse::{DayOrder, Doubt, Settings, Time, recognise};
+use lapwing_parse::{DayOrder, Doubt, Settings, Time, Zone, recognise};
 
 /// 2026-11-28T07:31:35Z, when the lines of these tests are read.
 const OBSERVED: u64 = 1_795_851_095_000_000_000;
@@ -388,7 +388,7 @@ fn a_missing_year_is_the_latest_that_is_not_in_the_future() {
 
 #[test]
 fn a_missing_zone_is_that_of_the_settings() {
-    let settings = Settings { zone_offset_seconds: 3600, ..Settings::default() };
+    let settings = Settings { zone: Zone::fixed(3600), ..Settings::default() };
     let none = Time { unix_nano: 0, step: 0, zone_assumed: false, year_assumed: true };
     let time = |line: &str| recognise(line.as_bytes(), OBSERVED, &settings).time.unwrap_or(none);
 
