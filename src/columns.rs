@@ -202,6 +202,21 @@ impl Encoded {
         Ok(Self { signal, rows, columns, tail, cost })
     }
 
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The bodies of log records; empty for other signals.
+    pub fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+
+    /// Which kind of rows.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
     /// What they become.
     pub fn cost(&self) -> Cost {
         self.cost

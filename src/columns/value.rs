@@ -37,6 +37,21 @@ impl Text {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// A text that the program holds anyway.
+    pub fn from_static(text: &'static str) -> Self {
+        Self(Bytes::from_static(text.as_bytes()))
+    }
+
+    /// A text as a part of the bytes that it lies in; a copy when it lies elsewhere.
+    pub fn within(bytes: &Bytes, text: &str) -> Self {
+        let start = (text.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize);
+        let part = start.and_then(|start| Some(start..start.checked_add(text.len())?));
+        match part.filter(|part| part.end <= bytes.len()) {
+            Some(part) => Self(bytes.slice(part)),
+            None => text.into(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Text {
@@ -86,6 +101,19 @@ impl Attributes {
     pub fn get(&self, key: &str) -> Option<&str> {
         let place = self.0.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok()?;
         Some(self.0[place].1.as_str())
+    }
+
+    /// These attributes and others beside them. A key that is here already keeps its value, and of others with the same key
+    /// the first one stays.
+    #[must_use]
+    pub fn with(&self, others: impl IntoIterator<Item = (Text, Text)>) -> Self {
+        let others = others.into_iter();
+        let mut pairs = Vec::with_capacity(self.len() + others.size_hint().0);
+        pairs.extend_from_slice(&self.0);
+        pairs.extend(others);
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        pairs.dedup_by(|later, kept| later.0 == kept.0);
+        Self(pairs)
     }
 }
 
@@ -214,5 +242,31 @@ impl Value for Option<Histogram> {
         let bucket_counts =
             (0..buckets).map(|_| reader.varint("a bucket's count")).collect::<Result<_, _>>()?;
         Ok(Some(Histogram { count, sum, explicit_bounds, bucket_counts }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_a_part_of_the_bytes_it_lies_in_or_a_copy() {
+        let bytes = Bytes::from_static("a line: gr\u{fc}n".as_bytes());
+        let line = std::str::from_utf8(&bytes).unwrap();
+        let part = Text::within(&bytes, &line[8..]);
+        assert_eq!((part.as_str(), part.bytes().as_ptr()), ("gr\u{fc}n", line[8..].as_ptr()));
+        for elsewhere in ["", "elsewhere", &"x".repeat(100)] {
+            assert_eq!(Text::within(&bytes, elsewhere).as_str(), elsewhere);
+        }
+    }
+
+    #[test]
+    fn attributes_that_are_there_keep_their_values_when_others_come() {
+        let own = Attributes::from_iter([("b", "own"), ("d", "own")]);
+        let others = [("e", "1"), ("b", "new"), ("a", "1"), ("a", "2")];
+        let wider = own.with(others.map(|(key, value)| (key.into(), value.into())));
+        let expected = [("a", "1"), ("b", "own"), ("d", "own"), ("e", "1")];
+        assert_eq!(wider, Attributes::from_iter(expected));
+        assert_eq!(wider.get("b"), Some("own"));
     }
 }
