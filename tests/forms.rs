@@ -187,12 +187,9 @@ fn samples() -> Vec<Columns> {
     ];
     let mut samples: Vec<_> =
         rows.iter().map(|rows| Columns::from_rows(rows, 1, &Limits::default()).unwrap()).collect();
-    samples.push(Columns::Logs(LogColumns::lines(
-        "app.log".into(),
-        7,
-        3,
-        Bytes::from_static(b"one\ntwo\n\n"),
-    )));
+    let lines = LogColumns::lines("app.log".into(), 7, 3, Bytes::from_static(b"one\ntwo\n\n"));
+    // The agents of that time sent the time of reading twice.
+    samples.push(Columns::Logs(LogColumns { time: lines.observed_time.clone(), ..lines }));
     samples
 }
 

@@ -189,7 +189,7 @@ impl LogColumns {
         debug_assert!(data.is_empty() || memrchr(b'\n', &data) == Some(data.len() - 1));
         let count = rows as usize;
         Self {
-            time: Column::constant(count, observed_time),
+            time: Column::constant(count, 0),
             observed_time: Column::constant(count, observed_time),
             severity_number: Column::constant(count, 0),
             severity_text: Column::constant(count, Text::default()),

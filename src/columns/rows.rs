@@ -21,7 +21,8 @@ impl Columns {
         }
     }
 
-    /// The rows of plain messages. A time that is 0 becomes `now` (nanoseconds since the Unix epoch).
+    /// The rows of plain messages. A time that is 0 becomes `now` (nanoseconds since the Unix epoch); of a log record only the
+    /// observed time does.
     ///
     /// # Errors
     /// When rows of more than one signal are there, or one is over its limit.
@@ -97,7 +98,8 @@ fn log_columns(records: &[v1::LogRecord], now: u64, limits: &Limits) -> Result<L
     }
     let observed = |record: &v1::LogRecord| or(record.observed_time_unix_nano, now);
     Ok(LogColumns {
-        time: records.iter().map(|record| or(record.time_unix_nano, observed(record))).collect(),
+        // What the record doesn't say may be found in its body later.
+        time: records.iter().map(|record| record.time_unix_nano).collect(),
         observed_time: records.iter().map(observed).collect(),
         severity_number: records.iter().map(|record| record.severity_number as u8).collect(),
         severity_text: collect(records, |record| text("a severity text", &record.severity_text, limits))?,
