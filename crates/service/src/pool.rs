@@ -195,6 +195,16 @@ impl<K: Key> Permit<K> {
         self.units
     }
 
+    /// Gives back all but so many units.
+    pub fn keep(&mut self, units: usize) {
+        let spare = self.units.saturating_sub(units);
+        if spare > 0 {
+            self.units -= spare;
+            // What is dropped is given back.
+            drop(Self { pool: self.pool.clone(), holder: self.holder.clone(), units: spare });
+        }
+    }
+
     /// Takes over the units of `other`.
     ///
     /// # Errors

@@ -127,3 +127,18 @@ async fn units_are_neither_lost_nor_made() {
     assert_eq!(pool.free(), 10);
     assert!(pool.state().holders.is_empty());
 }
+
+#[test]
+fn what_a_permit_gives_back_goes_to_who_waits() {
+    let pool = Names::new(4, 4);
+    let mut permit = pool.try_take(&"a", 4).unwrap();
+    let mut waits = pool.take(&"b", 3).unwrap();
+    assert!(is_served(&mut waits).is_none());
+    permit.keep(9);
+    assert_eq!(permit.units(), 4, "it gives back, and takes nothing");
+    permit.keep(1);
+    let other = is_served(&mut waits).unwrap();
+    assert_eq!((permit.units(), other.units(), pool.free()), (1, 3, 0));
+    drop((permit, other));
+    assert_eq!(pool.free(), 4);
+}
