@@ -282,7 +282,10 @@ mod tests {
         Batch {
             origin: Some(Origin { agent_id: "a".to_owned(), epoch: 7, sequence: 3, ..Origin::default() }),
             digest: "0123456789abcdef".into(),
-            resource: Some(Resource { attributes: [("k".to_owned(), "v".to_owned())].into() }),
+            resource: Some(Resource {
+                attributes: [("k".to_owned(), "v".to_owned())].into(),
+                ..Resource::default()
+            }),
             ..Batch::default()
         }
     }

@@ -26,3 +26,5 @@ pub mod dead_letters;
 pub mod health;
 pub mod input;
 pub mod parts;
+
+mod time_zone;

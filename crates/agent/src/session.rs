@@ -30,6 +30,7 @@ use crate::{
     input::Input,
     parts::Parts,
     pipeline::{End, Options, Pipeline},
+    time_zone,
     transport::Transport,
 };
 
@@ -214,12 +215,15 @@ fn most_rows(attributes: usize) -> usize {
     (200_000 / (attributes + 1)).min(1 << 15)
 }
 
-/// OpenTelemetry resource attributes of this host.
+/// OpenTelemetry resource attributes of this host, and its zone.
 fn resource(config: &AgentConfig) -> Resource {
     let own = [
         ("host.name".to_owned(), crate::config::host_name()),
         ("host.arch".to_owned(), std::env::consts::ARCH.to_owned()),
         ("os.type".to_owned(), std::env::consts::OS.to_owned()),
     ];
-    Resource { attributes: own.into_iter().chain(config.tags.iter().cloned()).collect() }
+    Resource {
+        attributes: own.into_iter().chain(config.tags.iter().cloned()).collect(),
+        time_zone: time_zone::of_host(),
+    }
 }

@@ -229,7 +229,7 @@ mod tests {
             value: Column::constant(rows, 1.0),
             histogram: Column::constant(rows, None),
         };
-        let about = About { agent: "a".to_owned(), resource, journal_index: index };
+        let about = About { agent: "a".to_owned(), resource, time_zone: String::new(), journal_index: index };
         collector.processor.rows(index, Columns::Metrics(columns), about, None);
         check(&collector.booked().await, rows as u64);
 

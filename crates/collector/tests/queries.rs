@@ -39,7 +39,8 @@ fn lines(rows: u32, index: u64) -> Columns {
 
 async fn append(tables: &Tables, index: u64, rows: u32) {
     let resource: Attributes = [("host.name", "web-1")].into_iter().collect();
-    let about = About { agent: "agent-1".to_owned(), resource, journal_index: index };
+    let about =
+        About { agent: "agent-1".to_owned(), resource, time_zone: String::new(), journal_index: index };
     tables.append(index, Some(record_batch(&lines(rows, index), &about).unwrap())).await;
 }
 

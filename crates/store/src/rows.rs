@@ -32,6 +32,8 @@ pub struct About {
     pub agent: String,
     /// Resource attributes; `host.name` becomes the column `host`.
     pub resource: Attributes,
+    /// The zone of the host's clock, as POSIX's `TZ` has it; empty when it is not known.
+    pub time_zone: String,
     /// Index of the journal record.
     pub journal_index: u64,
 }

@@ -17,7 +17,7 @@ const DAY: u64 = 86_400_000_000_000;
 
 fn about(index: u64) -> About {
     let resource: Attributes = [("host.name", "web-1"), ("env", "prod")].into_iter().collect();
-    About { agent: "agent-1".to_owned(), resource, journal_index: index }
+    About { agent: "agent-1".to_owned(), resource, time_zone: String::new(), journal_index: index }
 }
 
 fn lines(rows: u32, index: u64) -> Columns {

@@ -67,7 +67,11 @@ fn logs(bodies: &[&[u8]], attributes: Attributes) -> Columns {
 fn batch(columns: &Columns, index: u64) -> (Table, arrow::record_batch::RecordBatch) {
     let resource: Attributes =
         [("host.name", "h"), ("service.instance.id", "0123456789abcdef")].into_iter().collect();
-    record_batch(columns, &About { agent: "a".to_owned(), resource, journal_index: index }).unwrap()
+    record_batch(
+        columns,
+        &About { agent: "a".to_owned(), resource, time_zone: String::new(), journal_index: index },
+    )
+    .unwrap()
 }
 
 fn at_once() -> TablesOptions {
@@ -241,7 +245,12 @@ fn attributes_that_all_rows_share_are_stored_once() {
 fn a_run_that_would_fill_the_memory_is_refused() {
     let attributes: Attributes = (0..128).map(|n| (format!("key {n}"), "v")).collect();
     let columns = logs(&vec![&b""[..]; 1 << 20], attributes);
-    let about = About { agent: "a".to_owned(), resource: Attributes::default(), journal_index: 1 };
+    let about = About {
+        agent: "a".to_owned(),
+        resource: Attributes::default(),
+        time_zone: String::new(),
+        journal_index: 1,
+    };
     let error = record_batch(&columns, &about).unwrap_err();
     assert!(error.to_string().contains("134217728 pairs"), "{error}");
 }

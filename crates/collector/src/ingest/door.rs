@@ -9,7 +9,7 @@ use lapwing::{
     limits::Limits,
     status::{self, Kind},
     undecoded::{Envelope, EnvelopeError},
-    v1::{Batch, Origin, ResumeRequest, ResumeResponse},
+    v1::{Batch, Origin, Resource, ResumeRequest, ResumeResponse},
 };
 use lapwing_delivery::{
     Admission, Agent, WINDOW,
@@ -47,6 +47,9 @@ const SENDERS_DELAY: Duration = Duration::from_secs(30);
 const IN_FLIGHT: usize = 4;
 /// ... and of all agents together, but two for each, since one alone misses its turn between an answer and the next batch.
 const ALL_IN_FLIGHT: usize = 32;
+
+/// Longest zone of a host that is looked at. Those that exist have 45 bytes at most.
+const MAX_TIME_ZONE: usize = 64;
 
 /// What a door needs.
 #[derive(Debug)]
@@ -535,6 +538,9 @@ pub(super) fn refuse_envelope(error: &EnvelopeError) -> Status {
 /// What is true of all rows of a journaled batch.
 pub fn about(batch: &Batch, journal_index: u64) -> About {
     let agent = batch.origin.as_ref().map(|origin| origin.agent_id.clone()).unwrap_or_default();
-    let resource = batch.resource.clone().unwrap_or_default().attributes.into_iter().collect();
-    About { agent, resource, journal_index }
+    let Resource { attributes, mut time_zone } = batch.resource.clone().unwrap_or_default();
+    if time_zone.len() > MAX_TIME_ZONE {
+        time_zone = String::new();
+    }
+    About { agent, resource: attributes.into_iter().collect(), time_zone, journal_index }
 }

@@ -87,7 +87,7 @@ mod tests {
             bodies: bodies.iter().copied().collect::<Bodies>(),
         });
         let resource = [("host.name", "h")].into_iter().collect();
-        let about = About { agent: "a".to_owned(), resource, journal_index: 1 };
+        let about = About { agent: "a".to_owned(), resource, time_zone: String::new(), journal_index: 1 };
         record_batch(&columns, &about).unwrap().1
     }
 

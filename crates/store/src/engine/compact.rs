@@ -121,7 +121,12 @@ mod tests {
             attributes: Column::constant(rows, attributes),
             bodies: Bodies::Lines { rows: rows as u32, data: data.into() },
         });
-        let about = About { agent: "a".to_owned(), resource: Attributes::default(), journal_index: 1 };
+        let about = About {
+            agent: "a".to_owned(),
+            resource: Attributes::default(),
+            time_zone: String::new(),
+            journal_index: 1,
+        };
         record_batch(&columns, &about).unwrap().1
     }
 
