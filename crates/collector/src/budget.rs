@@ -29,15 +29,15 @@ pub struct Budget {
 
 /// What one identity may have of a part: a quarter. Three that misbehave leave room for all others.
 const PER_IDENTITY: usize = 4;
-/// What a batch of an agent becomes at most: 65,536 rows, with seven attributes of the resource for each. A collector with little memory takes
-/// it, too, since it would be lost otherwise.
-const LARGEST_BATCH: usize = 24 << 20;
 /// Bytes of the messages of one tail that wait for its reader.
 pub const TAIL: usize = 128 << 10;
 /// Bytes of a request under way.
 const REQUEST: usize = 4 << 10;
 
 impl Budget {
+    /// What a batch of an agent becomes at most: 65,536 rows, with seven attributes of the resource for each. A collector with little memory takes
+    /// it, too, since it would be lost otherwise.
+    pub const LARGEST_BATCH: usize = 24 << 20;
     /// When no figure is given.
     pub const USUAL: usize = 384 << 20;
     /// Least that a collector works with: a quarter of the room for messages still holds a full batch of an agent.
@@ -65,12 +65,12 @@ impl Budget {
 
     /// Bytes of batches on their way from the decoder to the tables, as they lie in memory.
     pub fn decode(self) -> usize {
-        (self.memory / 8).max(LARGEST_BATCH)
+        (self.memory / 8).max(Self::LARGEST_BATCH)
     }
 
     /// What the batches of one identity may become of it: a half, so that there are always those of two under way.
     pub fn decode_of_one(self) -> usize {
-        (self.decode() / 2).max(LARGEST_BATCH)
+        (self.decode() / 2).max(Self::LARGEST_BATCH)
     }
 
     /// Bytes of rows in the tables, at which appends wait.
@@ -152,6 +152,6 @@ mod tests {
     #[test]
     fn a_collector_with_little_memory_takes_the_largest_batch_of_an_agent() {
         let least = Budget::new(Budget::LEAST);
-        assert_eq!((least.decode(), least.decode_of_one()), (LARGEST_BATCH, LARGEST_BATCH));
+        assert_eq!((least.decode(), least.decode_of_one()), (Budget::LARGEST_BATCH, Budget::LARGEST_BATCH));
     }
 }

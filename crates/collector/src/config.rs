@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use lapwing::limits::Limits;
+use lapwing_parse::{DayOrder, NoZone, Settings, Zone};
 use lapwing_service::{
     config::{ConfigErrors, Reader, Section},
     modes,
@@ -44,6 +45,8 @@ pub struct CollectorConfig {
     pub journal_max_bytes: u64,
     /// Threads that turn batches into rows.
     pub workers: usize,
+    /// What is done to rows.
+    pub processing: ProcessingConfig,
     /// Bounds on batches.
     pub limits: Limits,
     /// How far ahead of the collector's clock the time of a row may be.
@@ -54,6 +57,17 @@ pub struct CollectorConfig {
     pub queries: QueryLimits,
     /// What is accepted with a caution, to be told at start.
     pub warnings: Vec<String>,
+}
+
+/// `[processor]`, but for its threads.
+#[derive(Debug, Clone)]
+pub struct ProcessingConfig {
+    /// Times, severities and fields are looked for in log lines.
+    pub recognise: bool,
+    /// How times are read that are written without a zone, and dates that may be read as two.
+    pub settings: Settings,
+    /// How far ahead of its reading the time of a line may be.
+    pub time_ahead: Duration,
 }
 
 /// Addresses.
@@ -130,9 +144,10 @@ impl CollectorConfig {
         let storage = take_storage(&root.section("storage"), budget);
         let processor = root.section("processor");
         let workers = processor.number("workers", 1, 256).unwrap_or(2) as usize;
-        processor.finish();
         let limits = root.section("limits");
         let time_ahead = limits.seconds("time_ahead_secs", 0, 366 * DAY).unwrap_or(TIME_AHEAD);
+        let processing = take_processing(&processor, time_ahead);
+        processor.finish();
         let days = limits.number("forget_after_days", 30, 3650).unwrap_or(FORGET_AFTER_DAYS);
         let forget_after = Duration::from_secs(days * DAY);
         let (limits, queries) = take_limits(&limits, budget);
@@ -148,6 +163,7 @@ impl CollectorConfig {
             tables,
             journal_max_bytes,
             workers,
+            processing,
             limits,
             time_ahead,
             forget_after,
@@ -155,6 +171,25 @@ impl CollectorConfig {
             warnings,
         })
     }
+}
+
+fn take_processing(processor: &Section<'_>, time_ahead: Duration) -> ProcessingConfig {
+    let orders = [("day-first", DayOrder::DayFirst), ("month-first", DayOrder::MonthFirst)];
+    ProcessingConfig {
+        recognise: processor.bool("recognise").unwrap_or(true),
+        settings: Settings { zone: take_zone(processor), day_order: processor.one_of("date_order", &orders) },
+        time_ahead,
+    }
+}
+
+fn take_zone(processor: &Section<'_>) -> Zone {
+    let Some(text) = processor.string("time_zone") else { return Zone::default() };
+    text.parse().unwrap_or_else(|NoZone| {
+        let expected = "expected a zone as TZ has it in POSIX, such as \"UTC0\" or \"CET-1CEST,M3.5.0,M10.5.0/3\" \
+            (the last line of a file in /usr/share/zoneinfo)";
+        processor.problem("time_zone", format!("{expected}, got {text:?}"));
+        Zone::default()
+    })
 }
 
 fn take_budget(server: &Section<'_>) -> Budget {

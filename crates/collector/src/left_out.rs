@@ -122,6 +122,7 @@ mod tests {
                 next: 1,
                 tables,
                 books: left_out.clone(),
+                stages: crate::processor::stage::Stages::of(Vec::new()),
                 shares: Shares::new(Budget::default()),
                 counters: Arc::clone(&counters),
                 watchdog: &Watchdog::default(),

@@ -3,6 +3,10 @@
 //! Every journal record passes here exactly once, with rows or without: the tables' position moves with it. What is on its way is bounded by a
 //! byte budget ([`Shares::decode`]) of which [`Processor::reserve`] gives a part before a batch is decoded.
 
+pub mod stage;
+
+mod recognise;
+
 use std::{
     collections::BTreeMap,
     fmt::Display,
@@ -28,6 +32,7 @@ use lapwing_store::{
 };
 use tokio::{sync::mpsc as async_mpsc, task::JoinSet};
 
+use self::stage::Stages;
 use crate::{
     counters::Counters,
     left_out::LeftOut,
@@ -39,13 +44,29 @@ const HANGS: Duration = Duration::from_secs(30);
 
 /// Room for a batch on its way. It is given back when the rows are in the tables.
 #[derive(Debug)]
-pub struct Room(Permit);
+pub struct Room {
+    permit: Permit,
+    /// Bytes of it that stages may add.
+    for_stages: usize,
+}
 
 impl Room {
     /// How many bytes.
     pub fn bytes(&self) -> usize {
-        self.0.units() * UNIT
+        self.permit.units() * UNIT
     }
+
+    /// Gives back what is not needed for a batch that becomes so many bytes, of which stages add some.
+    #[must_use]
+    pub fn fitted(mut self, bytes: usize, for_stages: usize) -> Self {
+        self.permit.keep(units(bytes));
+        self.for_stages = for_stages;
+        self
+    }
+}
+
+fn units(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT).max(1)
 }
 
 /// A journaled record.
@@ -67,6 +88,7 @@ pub struct Processor {
     jobs: mpsc::Sender<Job>,
     done: async_mpsc::UnboundedSender<Done>,
     shares: Arc<Shares>,
+    stages: Stages,
     progress: Arc<Progress>,
 }
 
@@ -108,6 +130,8 @@ pub struct ProcessorOptions<'a> {
     pub books: LeftOut,
     /// Where room for batches comes from.
     pub shares: Arc<Shares>,
+    /// What happens to rows on the way.
+    pub stages: Stages,
     /// The collector's counts.
     pub counters: Arc<Counters>,
     /// Watches the threads and the sequencer. None of them can be started again: what it had in hand is gone, and the records behind wait for it.
@@ -122,14 +146,20 @@ impl Processor {
     /// # Errors
     /// When the system has no thread left.
     pub fn start(options: ProcessorOptions<'_>) -> io::Result<Self> {
-        let ProcessorOptions { workers, next, tables, books, shares, counters, watchdog, background } =
+        let ProcessorOptions { workers, next, tables, books, shares, stages, counters, watchdog, background } =
             options;
         let (jobs, inbox) = mpsc::channel();
         // Unbounded, but every job in it holds room of the budget.
         let (done, finished) = async_mpsc::unbounded_channel();
         let (failed, left_out) = async_mpsc::unbounded_channel();
-        let inbox = Arc::new(Mutex::new(inbox));
-        let worker = Worker { inbox, done: done.clone(), failed, counters, said: Arc::default() };
+        let worker = Worker {
+            inbox: Arc::new(Mutex::new(inbox)),
+            done: done.clone(),
+            failed,
+            stages: stages.clone(),
+            counters,
+            said: Arc::default(),
+        };
         for number in 1..=workers {
             let (part, worker) = (watchdog.vital_part(format!("worker-{number}"), HANGS), worker.clone());
             let mut running = part.start_thread(move |beat| worker.run(beat))?;
@@ -152,7 +182,12 @@ impl Processor {
             let ended = once(&part, move |beat| book(left_out, books, booked, beat)).await;
             part.fail(&ended.err().unwrap_or(Fault::Ended));
         });
-        Ok(Self { jobs, done, shares, progress })
+        Ok(Self { jobs, done, shares, stages, progress })
+    }
+
+    /// What happens to rows on the way.
+    pub fn stages(&self) -> &Stages {
+        &self.stages
     }
 
     /// Most bytes that a batch may become.
@@ -162,8 +197,8 @@ impl Processor {
 
     /// Waits for room for a batch of `holder` that becomes so many bytes; `None` when they are more than [`Processor::largest`].
     pub async fn reserve(&self, holder: &Holder, bytes: usize) -> Option<Room> {
-        let units = bytes.div_ceil(UNIT).max(1);
-        Some(Room(self.shares.decode.take(holder, units)?.await))
+        let permit = self.shares.decode.take(holder, units(bytes))?.await;
+        Some(Room { permit, for_stages: 0 })
     }
 
     /// Takes the batch of journal record `index`.
@@ -195,16 +230,18 @@ struct Worker {
     inbox: Arc<Mutex<mpsc::Receiver<Job>>>,
     done: async_mpsc::UnboundedSender<Done>,
     failed: async_mpsc::UnboundedSender<Failed>,
+    stages: Stages,
     counters: Arc<Counters>,
-    said: Arc<Said<()>>,
+    said: Arc<Said<&'static str>>,
 }
 
 impl Worker {
     fn run(&self, beat: &Beat) {
         loop {
             let job = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(Job { index, columns, about, room }) = job else { return };
+            let Ok(Job { index, mut columns, about, room }) = job else { return };
             let _working = beat.working();
+            self.stages(&about, &mut columns, room.as_ref().map_or(0, |room| room.for_stages));
             let sent = match isolated(&self.counters, || record_batch(&columns, &about)) {
                 Ok(rows) => self.done.send((index, Some(rows), room)).is_ok(),
                 Err(error) => {
@@ -220,7 +257,7 @@ impl Worker {
 
     fn left_out(&self, index: u64, error: &str) {
         self.counters.unreadable_records.add(1);
-        if let Some(left_out) = self.said.again(&()) {
+        if let Some(left_out) = self.said.again(&"rows") {
             tracing::error!("journal record {index}: {error}; its rows are left out{left_out}");
         }
     }
@@ -243,12 +280,29 @@ async fn book(
     }
 }
 
+impl Worker {
+    /// Runs the stages. The rows go on as they came to one that fails.
+    fn stages(&self, about: &About, columns: &mut Columns, room: usize) {
+        for stage in self.stages.iter() {
+            let name = stage.name();
+            if let Err(error) = isolated(&self.counters, || stage.run(columns, about, room))
+                && let Some(left_out) = self.said.again(&name)
+            {
+                let index = about.journal_index;
+                tracing::error!(
+                    "journal record {index}: {name}: {error}; its rows stay as they came{left_out}"
+                );
+            }
+        }
+    }
+}
+
 /// Runs `make`; a panic in it costs neither the thread nor the records behind, which wait for this one. It is tried once more: what
 /// went wrong may have been the moment and not the record.
-fn isolated<T, E: Display>(counters: &Counters, make: impl Fn() -> Result<T, E>) -> Result<T, String> {
+fn isolated<T, E: Display>(counters: &Counters, mut make: impl FnMut() -> Result<T, E>) -> Result<T, String> {
     let mut reason = None;
     for _ in 0..2 {
-        match catch_unwind(AssertUnwindSafe(&make)) {
+        match catch_unwind(AssertUnwindSafe(&mut make)) {
             Ok(made) => return made.map_err(|error| error.to_string()),
             Err(panic) => {
                 counters.panics.add(1);
@@ -294,7 +348,53 @@ async fn sequence(
 mod tests {
     use std::cell::Cell;
 
+    use lapwing::columns::{Attributes, Encoded, LogColumns};
+
     use super::*;
+
+    /// Panics or fails after it has begun.
+    #[derive(Debug)]
+    struct Broken(bool);
+
+    impl stage::Stage for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+
+        fn adds(&self, _: &Encoded) -> usize {
+            0
+        }
+
+        fn adds_usually(&self, _: usize) -> usize {
+            0
+        }
+
+        fn run(&self, _: &mut Columns, _: &About, _: usize) -> Result<(), stage::StageError> {
+            assert!(!self.0, "for a test");
+            Err(stage::StageError::Rows { rows: 1, expected: 2 })
+        }
+    }
+
+    #[test]
+    fn rows_go_on_as_they_came_to_a_stage_that_panics_or_fails() {
+        let (_jobs, inbox) = mpsc::channel();
+        let (done, _finished) = async_mpsc::unbounded_channel();
+        let worker = Worker {
+            inbox: Arc::new(Mutex::new(inbox)),
+            done,
+            failed: async_mpsc::unbounded_channel().0,
+            stages: Stages::of(vec![Box::new(Broken(true)), Box::new(Broken(false))]),
+            counters: Arc::default(),
+            said: Arc::default(),
+        };
+        let before = Columns::Logs(LogColumns::lines("a".into(), 1, 1, "a\n".into()));
+        let mut columns = before.clone();
+        let resource = Attributes::default();
+        let about = About { agent: String::new(), resource, time_zone: String::new(), journal_index: 1 };
+        worker.stages(&about, &mut columns, usize::MAX);
+        assert_eq!(columns, before);
+        assert_eq!(worker.counters.panics.get(), 2);
+    }
 
     #[test]
     fn a_panic_is_isolated_and_tried_once_more() {

@@ -23,7 +23,7 @@ use crate::{
     agents::Agents,
     ingest::{about, nanos},
     left_out::LeftOut,
-    processor::Processor,
+    processor::{Processor, stage::Stages},
     share::Holder,
 };
 
@@ -136,9 +136,11 @@ impl Recovery {
         let resource = batch.resource.as_ref().map_or(0, |resource| resource.attributes.len());
         let cost = encoded.cost().with_resource(packed.rows as usize, resource);
         // What an earlier version took may be larger than what is taken today: it comes alone.
-        let bytes = cost.bytes.min(self.processor.largest());
+        let for_stages = self.processor.stages().room(&encoded, batch.resource.as_ref());
+        let bytes = Stages::becomes(cost.bytes, for_stages).min(self.processor.largest());
         let holder = Holder::Agent(record.sender.as_str().into());
         let room = self.processor.reserve(&holder, bytes).await;
+        let room = room.map(|room| room.fitted(bytes, for_stages));
         let mut columns = encoded.decode(&limits).map_err(|error| error.to_string())?;
         if received != 0 {
             columns.bound_times(received, received.saturating_add(nanos(self.time_ahead)));

@@ -33,7 +33,7 @@ use crate::{
     access::{Caller, Who},
     agents::{Agents, Entry},
     counters::Counters,
-    processor::{Processor, Room},
+    processor::{Processor, Room, stage::Stages},
     share::{Holder, Permit, Shares, UNIT},
 };
 
@@ -324,11 +324,18 @@ impl Door {
         }
         // Most batches become less than this. Of the others more is known when they are decompressed.
         let guess = Cost::guess(bytes, rows).with_resource(rows, envelope.resource);
-        let mut wanted = guess.bytes.saturating_add(envelope.becomes());
+        let guess = Stages::becomes(guess.bytes, self.options.processor.stages().usual_room(rows));
+        let mut wanted = guess.saturating_add(envelope.becomes());
         if envelope.packed.is_some() {
             wanted = wanted.min(self.options.processor.largest());
         }
-        let mut reading = Reading { envelope, request, limits: limits.clone(), times: self.options.times };
+        let mut reading = Reading {
+            envelope,
+            request,
+            limits: limits.clone(),
+            times: self.options.times,
+            stages: self.options.processor.stages().clone(),
+        };
         loop {
             let room = self.room(entry, holder, &reading.envelope.origin, wanted).await?;
             let read;

@@ -19,7 +19,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::door::Checked;
-use crate::processor::Room;
+use crate::processor::{Room, stage::Stages};
 
 /// Batches of more bytes than this are read on a thread of their own: those that answer must not wait for a decompressor.
 const LARGE: usize = 128 << 10;
@@ -31,6 +31,8 @@ pub(super) struct Reading {
     pub(super) limits: Limits,
     /// How far ahead a time may be.
     pub(super) times: Duration,
+    /// What happens to rows on the way to the tables.
+    pub(super) stages: Stages,
 }
 
 /// What came of it.
@@ -47,12 +49,16 @@ pub(super) struct ReadBatch {
     columns: Option<Columns>,
     by_source: Vec<SourceRows>,
     received: u64,
+    /// What it becomes, and how much of it stages may add.
+    becomes: usize,
+    for_stages: usize,
 }
 
 impl ReadBatch {
     /// The batch with the room that it takes.
     pub(super) fn with(self, room: Room) -> Checked {
-        let Self { batch, columns, by_source, received } = self;
+        let Self { batch, columns, by_source, received, becomes, for_stages } = self;
+        let room = room.fitted(becomes, for_stages);
         let rows = columns.as_ref().map_or(0, Columns::rows) as u64;
         Checked { batch, columns, rows, by_source, received, room }
     }
@@ -76,6 +82,8 @@ impl Reading {
     fn read(&self, room: usize) -> Result<Read, Status> {
         let mut batch = self.decode()?;
         let received = now();
+        let mut becomes = self.envelope.becomes();
+        let mut for_stages = 0;
         let mut columns = match batch.payload.take() {
             None => None,
             Some(Payload::Packed(packed)) => {
@@ -83,7 +91,8 @@ impl Reading {
                 let rows = packed.rows as usize;
                 let cost = encoded.cost().with_resource(rows, self.envelope.resource);
                 check_pairs(cost.pairs, &self.limits)?;
-                let becomes = cost.bytes.saturating_add(self.envelope.becomes());
+                for_stages = self.stages.room(&encoded, batch.resource.as_ref());
+                becomes = Stages::becomes(cost.bytes.saturating_add(becomes), for_stages);
                 if becomes > room {
                     return Ok(Read::Becomes(becomes));
                 }
@@ -98,6 +107,12 @@ impl Reading {
                 // The journal has one form: a time that was left out is the same after a replay.
                 let packed = batch::pack(&columns, &mut Compressor::new(Codec::Zstd, None));
                 let packed = packed.map_err(|error| Kind::Internal.status(error.to_string()))?;
+                let encoded = batch::open(&packed, &self.limits).map_err(|error| refuse(&error))?;
+                for_stages = self.stages.room(&encoded, batch.resource.as_ref());
+                becomes = Stages::becomes(becomes, for_stages);
+                if becomes > room {
+                    return Ok(Read::Becomes(becomes));
+                }
                 batch.payload = Some(Payload::Packed(packed));
                 Some(columns)
             }
@@ -107,7 +122,7 @@ impl Reading {
             columns.bound_times(received, received.saturating_add(nanos(self.times)));
         }
         let by_source = columns.as_ref().map(rows_by_source).unwrap_or_default();
-        Ok(Read::Batch(Box::new(ReadBatch { batch, columns, by_source, received })))
+        Ok(Read::Batch(Box::new(ReadBatch { batch, columns, by_source, received, becomes, for_stages })))
     }
 
     fn decode(&self) -> Result<Batch, Status> {
