@@ -281,7 +281,8 @@ impl TailLoop {
                 self.counters.bytes_read.add(data.len() as u64);
                 self.counters.lines_truncated.add(u64::from(truncated));
                 let (source, position) = (file.source(), file.position(false));
-                let run = LineRun { source, rows, data, observed_time: now(), truncated, part, position };
+                let observed_time = self.turn.reading(now(), rows);
+                let run = LineRun { source, rows, data, observed_time, truncated, part, position };
                 self.turn.send(Input::Lines(run))
             }
             Step::Searching | Step::Idle => Ok(()),

@@ -10,6 +10,8 @@ use crate::input::Input;
 const MAX_BYTES: usize = 512 << 10;
 /// Inputs from which on a turn is handed on.
 const MAX_INPUTS: usize = 256;
+/// A clock that was set back by more nanoseconds is followed.
+const SET_BACK: u64 = 1_000_000_000;
 
 /// The receiver is gone: nobody wants what is read.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Turn {
     bytes: usize,
     rows: u32,
     max_rows: u32,
+    /// The time behind the last line that was read.
+    behind: u64,
     out: Sender<Vec<Input>>,
     beat: Beat,
 }
@@ -29,7 +33,15 @@ pub(super) struct Turn {
 impl Turn {
     /// An empty turn. What leaves together holds at most `max_rows` lines.
     pub(super) fn new(max_rows: u32, out: Sender<Vec<Input>>, beat: Beat) -> Self {
-        Self { inputs: Vec::new(), bytes: 0, rows: 0, max_rows, out, beat }
+        Self { inputs: Vec::new(), bytes: 0, rows: 0, max_rows, behind: 0, out, beat }
+    }
+
+    /// The time of a reading of so many lines. Lines that name no time stand a nanosecond apart, so it is behind all those of the reading before.
+    pub(super) fn reading(&mut self, now: u64, rows: u32) -> u64 {
+        let is_set_back = self.behind.saturating_sub(now) > SET_BACK;
+        let time = if is_set_back { now } else { now.max(self.behind) };
+        self.behind = time.saturating_add(rows.into());
+        time
     }
 
     /// Adds to the turn, and hands it on when it is large. A full channel holds the caller back.
@@ -97,6 +109,16 @@ mod tests {
         let (out, turns) = mpsc::channel(16);
         let beat = Watchdog::default().part("tail", Duration::MAX).begin();
         (Turn::new(max_rows, out, beat), turns)
+    }
+
+    #[test]
+    fn a_reading_is_behind_the_lines_of_the_one_before_unless_the_clock_was_set_back() {
+        let (mut turn, _turns) = turn(10);
+        let times = [(1000, 5), (1003, 5), (1003, 1), (2000, 1), (900, 1)];
+        assert_eq!(times.map(|(now, rows)| turn.reading(now, rows)), [1000, 1005, 1010, 2000, 2001]);
+        assert_eq!(turn.reading(9 * SET_BACK, 7), 9 * SET_BACK);
+        assert_eq!(turn.reading(8 * SET_BACK - 1, 1), 8 * SET_BACK - 1);
+        assert_eq!(turn.reading(u64::MAX, 7), u64::MAX);
     }
 
     #[test]
