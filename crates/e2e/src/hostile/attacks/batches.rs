@@ -49,6 +49,13 @@ pub(super) const ALL: &[Attack] = &[
         "32 MB of zeros in each codec, and ten times as much as declared",
         bombs,
     ),
+    Attack::new(
+        "many-fields",
+        "an agent or user",
+        "lines of JSON with a hundred fields each, 1.2 million in a batch of some KB on the wire",
+        many_fields,
+    )
+    .short(),
     Attack::new("mutated", "an agent or user", "batches with bytes changed by chance", mutated).short(),
 ];
 
@@ -136,6 +143,18 @@ fn packed_logs(rows: usize, attributes: Attributes) -> Result<Batch> {
     };
     let packed = batch::pack(&Columns::Logs(logs), &mut Compressor::new(Codec::Zstd, None))?;
     Ok(Batch { payload: Some(Payload::Packed(packed)), ..Batch::default() })
+}
+
+fn many_fields(field: &Field) -> Result<String> {
+    const LINES: u32 = 12_000;
+    let batches = [":", " : "].map(|colon| {
+        let fields: Vec<String> = (0..100).map(|n| format!("\"k{n}\"{colon}{n}")).collect();
+        let text = format!("{{\"level\":\"info\",{}}}\n", fields.join(",")).repeat(LINES as usize);
+        let logs = LogColumns::lines(Text::from("evil"), lapwing_service::clock::now(), LINES, text.into());
+        let packed = batch::pack(&Columns::Logs(logs), &mut Compressor::new(Codec::Zstd, None))?;
+        Ok(Batch { payload: Some(Payload::Packed(packed)), ..Batch::default() })
+    });
+    repeat(field, Who::User, &batches.into_iter().collect::<Result<Vec<_>>>()?)
 }
 
 fn bombs(field: &Field) -> Result<String> {
