@@ -79,7 +79,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     let connection = args.connection.open()?;
     if args.min_severity > 0 {
         output::note(format_args!(
-            "lines of files have no severity yet: --min-severity leaves all of them out; --text ERROR looks into the lines"
+            "lines that name no severity are left out, such as the rest of a stack trace"
         ));
     }
     tokio::select! {
