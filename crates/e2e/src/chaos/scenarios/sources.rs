@@ -110,6 +110,8 @@ fn copy_and_truncate(stage: &mut Stage) -> Result<()> {
         // Nothing is written between copy and truncation: such lines no reader could save.
         writer.rotate_by_copytruncate()?;
     }
+    // An empty file may just be written anew: what happened to it is known when something is in it.
+    writer.write(10)?;
     stage.wrote(&writer);
     // Two of them between two looks of a busy machine are one, and both copies are read.
     let least = rounds * 3 / 4;
