@@ -99,8 +99,22 @@ pub(super) struct Discovery {
     reader: Waker,
     counters: Arc<Counters>,
     part: Part,
+    reader_stops: Arc<AtomicBool>,
     /// That a path does not answer (`false`), or does again, was reported.
     said: Said<(PathBuf, bool)>,
+}
+
+/// Tells a worker to end: it was given up, or the reader was told to stop. A reader that hangs can't say so itself.
+#[derive(Debug, Clone)]
+struct Stop {
+    worker: Arc<AtomicBool>,
+    reader: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn is_set(&self) -> bool {
+        self.worker.load(Ordering::Relaxed) || self.reader.load(Ordering::Relaxed)
+    }
 }
 
 /// A running worker.
@@ -108,7 +122,7 @@ pub(super) struct Discovery {
 struct Handle {
     running: Running,
     progress: Arc<Progress>,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     waker: Waker,
     requests: Sender<Vec<Wanted>>,
 }
@@ -151,14 +165,15 @@ impl Globs {
 }
 
 impl Discovery {
-    /// Starts walking, on a thread of `part`. `reader` is woken when there is news.
+    /// Starts walking, on a thread of `part`, until `reader_stops`. `reader` is woken when there is news.
     pub(super) fn start(
         config: &FilesConfig,
         reader: Waker,
         counters: Arc<Counters>,
         part: &Part,
+        reader_stops: Arc<AtomicBool>,
     ) -> io::Result<Self> {
-        Self::with_deadline(config, reader, counters, part, DEADLINE)
+        Self::with_deadline(config, reader, counters, part, reader_stops, DEADLINE)
     }
 
     fn with_deadline(
@@ -166,6 +181,7 @@ impl Discovery {
         reader: Waker,
         counters: Arc<Counters>,
         part: &Part,
+        reader_stops: Arc<AtomicBool>,
         deadline: Duration,
     ) -> io::Result<Self> {
         let globs = config.globs.clone();
@@ -181,6 +197,7 @@ impl Discovery {
             reader: &reader,
             counters: &counters,
             part,
+            reader_stops: &reader_stops,
         };
         let worker = start.start()?;
         let interval = config.rescan_interval;
@@ -198,6 +215,7 @@ impl Discovery {
             reader,
             counters,
             part: part.clone(),
+            reader_stops,
             said: Said::default(),
         })
     }
@@ -278,6 +296,7 @@ impl Discovery {
             reader: &self.reader,
             counters: &self.counters,
             part: &self.part,
+            reader_stops: &self.reader_stops,
         };
         let worker = start.start()?;
         self.generation += 1;
@@ -298,7 +317,7 @@ impl Drop for Discovery {
 
 impl Handle {
     fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.worker.store(true, Ordering::Relaxed);
         self.waker.wake();
     }
 }
@@ -314,12 +333,13 @@ struct Start<'a> {
     reader: &'a Waker,
     counters: &'a Arc<Counters>,
     part: &'a Part,
+    reader_stops: &'a Arc<AtomicBool>,
 }
 
 impl Start<'_> {
     fn start(self) -> io::Result<Handle> {
         let waker = Waker::new()?;
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Stop { worker: Arc::default(), reader: Arc::clone(self.reader_stops) };
         let (requests, asked) = mpsc::channel();
         // Made here, so that a host without inotify instances is reported at the start.
         let folders = folders::Folders::new(waker.clone())?;
@@ -330,6 +350,7 @@ impl Start<'_> {
             generation: self.generation,
             reader: self.reader.clone(),
             progress: Arc::clone(&progress),
+            stop: stop.clone(),
         };
         let worker = Worker {
             routes: Arc::clone(self.routes),
@@ -337,7 +358,7 @@ impl Start<'_> {
             interval: self.interval,
             progress: Arc::clone(&progress),
             hung: self.hung,
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
             requests: asked,
             out,
             counters: Arc::clone(self.counters),

@@ -98,9 +98,10 @@ impl Tailer {
             io::Error::new(error.kind(), format!("inotify: {error}; {hint}"))
         };
         let watch = Watch::new().map_err(hint)?;
-        let discovery =
-            Discovery::start(&config, watch.waker(), Arc::clone(&counters), finding).map_err(hint)?;
         let stop = Arc::new(AtomicBool::new(false));
+        let discovery =
+            Discovery::start(&config, watch.waker(), Arc::clone(&counters), finding, Arc::clone(&stop))
+                .map_err(hint)?;
         let (stopped, waker) = (Arc::clone(&stop), watch.waker());
         let bounds = Bounds {
             max_line: config.max_line_bytes,

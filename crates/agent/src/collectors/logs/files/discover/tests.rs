@@ -113,8 +113,11 @@ impl Case {
         };
         let waker = Waker::new().unwrap();
         let part = Watchdog::default().part("discover", Duration::MAX);
-        let discovery = Discovery::with_deadline(&config, waker, Arc::default(), &part, deadline).unwrap();
-        Watching { case: self, discovery, files: Vec::new(), walks: 0 }
+        let stop = Arc::<AtomicBool>::default();
+        let discovery =
+            Discovery::with_deadline(&config, waker, Arc::default(), &part, Arc::clone(&stop), deadline)
+                .unwrap();
+        Watching { case: self, discovery, stop, files: Vec::new(), walks: 0 }
     }
 }
 
@@ -122,6 +125,7 @@ impl Case {
 struct Watching<'a> {
     case: &'a Case,
     discovery: Discovery,
+    stop: Arc<AtomicBool>,
     files: Vec<String>,
     walks: usize,
 }
@@ -394,5 +398,20 @@ fn files_that_are_searched_for_are_found_by_one_listing_of_each_directory() {
             _ => Found::Unknown,
         };
         assert_eq!(*place, expected, "{n}");
+    }
+}
+
+#[test]
+fn the_thread_that_finds_files_ends_when_a_reader_that_hangs_is_given_up() {
+    let case = Case::new();
+    fs::write(case.root.join("a.log"), "").unwrap();
+    let mut watching = case.discover(&["*.log"], PATIENCE);
+    // Nobody takes what it finds, and there is no room for more.
+    while watching.discovery.to_reader.try_send((0, News::Walked { left_out: Vec::new() })).is_ok() {}
+    watching.stop.store(true, Ordering::Relaxed);
+    let until = Instant::now() + PATIENCE;
+    while watching.discovery.worker.running.ended().is_none() {
+        assert!(Instant::now() < until, "it goes on");
+        thread::sleep(Duration::from_millis(2));
     }
 }

@@ -7,8 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender},
+        mpsc::{Receiver, SyncSender, TrySendError},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ use std::{
 use lapwing_service::{said::Said, watchdog::Beat};
 
 use super::{
-    FoundFile, Globs, News,
+    FoundFile, Globs, News, Stop,
     entry::NotFollowed,
     folders::{Changes, Folders},
     progress::Progress,
@@ -37,6 +36,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const SHARE: u32 = 20;
 /// Time between two looks at the queue while a walk goes on.
 const LOOK: Duration = Duration::from_millis(20);
+/// Time between two looks at a queue that the reader does not empty.
+const FULL: Duration = Duration::from_millis(50);
 /// Paths whose problem is remembered as reported.
 const MAX_TOLD: usize = 10_000;
 
@@ -48,7 +49,7 @@ pub(super) struct Worker {
     pub(super) progress: Arc<Progress>,
     /// Paths that did not answer.
     pub(super) hung: HashSet<PathBuf>,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: Stop,
     pub(super) requests: Receiver<Vec<Wanted>>,
     pub(super) out: Out,
     pub(super) counters: Arc<Counters>,
@@ -66,6 +67,7 @@ pub(super) struct Out {
     pub(super) generation: u64,
     pub(super) reader: Waker,
     pub(super) progress: Arc<Progress>,
+    pub(super) stop: Stop,
 }
 
 impl Out {
@@ -80,7 +82,15 @@ impl Out {
     fn send(&self, news: News) -> Result<(), Stopped> {
         // The reader may be held back for long.
         self.progress.rest();
-        self.news.send((self.generation, news)).map_err(|_| Stopped)?;
+        let mut news = (self.generation, news);
+        while let Err(error) = self.news.try_send(news) {
+            let TrySendError::Full(left) = error else { return Err(Stopped) };
+            if self.stop.is_set() {
+                return Err(Stopped);
+            }
+            news = left;
+            std::thread::sleep(FULL);
+        }
         self.reader.wake();
         self.progress.work();
         Ok(())
@@ -94,7 +104,7 @@ struct Finder<'a> {
     out: &'a mut Out,
     folders: &'a mut Folders,
     progress: &'a Progress,
-    stop: &'a AtomicBool,
+    stop: &'a Stop,
     counters: &'a Counters,
     told: &'a mut HashSet<PathBuf>,
     said: &'a Said<&'static str>,
@@ -140,7 +150,7 @@ impl Worker {
                     std::thread::sleep(PAUSE);
                     false
                 });
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stop.is_set() {
                 return Err(Stopped);
             }
             self.progress.work();
@@ -274,7 +284,7 @@ impl Findings for Finder<'_> {
     }
 
     fn between(&mut self) -> Result<(), Stopped> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.stop.is_set() {
             return Err(Stopped);
         }
         if self.following || self.looked.elapsed() < LOOK {
