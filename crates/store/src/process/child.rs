@@ -24,6 +24,8 @@ use crate::{
 const WORKERS: usize = 2;
 /// Threads that read files.
 const MAX_READERS: usize = 4;
+/// Stack of the thread that plans, in bytes; it grows beyond that where a query is deep.
+const STACK: usize = 4 << 20;
 /// Frames that are read ahead of what is asked for.
 const READ_AHEAD: usize = 2;
 /// A piece of an answer has about this size.
@@ -50,7 +52,7 @@ pub struct ChildOptions {
 /// Answers questions from the standard input until it ends.
 #[must_use]
 pub fn run(options: &ChildOptions) -> ExitCode {
-    match Child::start(options).and_then(Child::serve) {
+    match Child::start(options).and_then(Child::serve_on_a_thread) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -96,6 +98,14 @@ impl Child {
         thread::Builder::new().name("questions".to_owned()).spawn(move || read_frames(&sender))?;
         let (out, spill) = (Outlet::new(io::stdout()), options.spill.clone());
         Ok(Self { engine, runtime, memory, frames, out, spill, held_bytes })
+    }
+
+    /// Serves beside the first thread: how large that one's stack is stands in `/proc`, where this process may not look any more, and the
+    /// planner makes itself a new stack at each of its steps when it does not know.
+    fn serve_on_a_thread(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("query".to_owned()).stack_size(STACK);
+        let serving = thread.spawn(move || self.serve())?;
+        serving.join().unwrap_or_else(|_| Err(io::Error::other("a query process panicked")))
     }
 
     fn serve(mut self) -> io::Result<()> {
