@@ -15,13 +15,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("lapwing.v1.descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors.clone())?;
 
-    // Once more the server that batches come to, which takes them undecoded: `src/undecoded.rs`.
+    // Once more the server that batches come to, which takes them undecoded, and has positions encoded: `src/undecoded.rs`.
     let folder = out.join("undecoded");
     fs::create_dir_all(&folder)?;
     tonic_prost_build::configure()
         .build_client(false)
         .extern_path(".lapwing.v1", "crate::v1")
         .extern_path(".lapwing.v1.IngestRequest", "crate::undecoded::Undecoded")
+        .extern_path(".lapwing.v1.ResumeResponse", "crate::undecoded::Undecoded")
         .out_dir(folder)
         .compile_fds(only_ingest(descriptors))?;
     Ok(())

@@ -4,16 +4,16 @@
 //! message as it is, counts what is in it without taking memory ([`Envelope`]), and decodes it when there is room for the result. That also
 //! makes bytes that are no message a refusal like any other; gRPC's own decoder would call them a fault of the server.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
     DecodeError, Message,
-    encoding::{DecodeContext, WireType},
+    encoding::{DecodeContext, WireType, encode_key, encode_varint},
 };
 use thiserror::Error;
 
 use crate::{
     limits::Limits,
-    v1::{IngestRequest, Origin},
+    v1::{IngestRequest, Origin, ResumeResponse},
 };
 
 mod fields;
@@ -37,7 +37,10 @@ const CAUSE: usize = 128;
 /// Texts and bodies are there as they came, as strings, and in columns.
 const COPIES: usize = 3;
 
-/// The bytes of an `IngestRequest`.
+/// The field `positions` of a `ResumeResponse`.
+const RESUMED_POSITIONS: u32 = 3;
+
+/// The bytes of an `IngestRequest`, or of a `ResumeResponse`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undecoded(pub Bytes);
 
@@ -225,6 +228,22 @@ impl Undecoded {
         let decode = |origin| Origin::decode(origin).map_err(|_| EnvelopeError::Malformed("acknowledged"));
         found.map(decode).transpose()
     }
+
+    /// The answer to `Resume` with these encoded positions, which take `bytes` at most. Decoded, those of one agent take fifty megabytes.
+    pub fn resumed<'a>(
+        answer: &ResumeResponse,
+        positions: impl Iterator<Item = &'a [u8]>,
+        bytes: usize,
+    ) -> Self {
+        let mut encoded = BytesMut::with_capacity(answer.encoded_len().saturating_add(bytes));
+        answer.encode_raw(&mut encoded);
+        for position in positions {
+            encode_key(RESUMED_POSITIONS, WireType::LengthDelimited, &mut encoded);
+            encode_varint(position.len() as u64, &mut encoded);
+            encoded.put_slice(position);
+        }
+        Self(encoded.freeze())
+    }
 }
 
 impl From<IngestRequest> for Undecoded {
@@ -272,6 +291,16 @@ impl Message for Undecoded {
 mod tests {
     use super::*;
     use crate::v1::{Batch, LogRecord, Packed, Resource, Rows, SourcePosition, batch::Payload};
+
+    #[test]
+    fn an_answer_with_encoded_positions_is_that_answer() {
+        let position = |n: usize| SourcePosition { source: "x".repeat(n), ..SourcePosition::default() };
+        let positions = vec![position(1), position(300)];
+        let encoded: Vec<Vec<u8>> = positions.iter().map(Message::encode_to_vec).collect();
+        let answer = ResumeResponse { agent_id: "a".to_owned(), lease: 9, ..ResumeResponse::default() };
+        let Undecoded(bytes) = Undecoded::resumed(&answer, encoded.iter().map(Vec::as_slice), 0);
+        assert_eq!(ResumeResponse::decode(bytes), Ok(ResumeResponse { positions, ..answer }));
+    }
 
     fn read(batch: Batch) -> Result<Envelope, EnvelopeError> {
         let Undecoded(bytes) = IngestRequest { batch: Some(batch), ..IngestRequest::default() }.into();

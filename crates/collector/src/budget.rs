@@ -11,6 +11,7 @@
 //! | queries (`[limits] query_memory_bytes`) | 2/3 | \[256 MiB\] |
 //! | messages of tails on their way out | 1/48 | \[8 MiB\]: 64 tails |
 //! | bytes of connections that nobody has read yet | 1/12 | \[32 MiB\]: 4,096 connections, 64 with wide windows |
+//! | positions of agents that take a lease, until they have read them | 1/8 | \[48 MiB\] |
 //! | requests under way | 1/12 | \[32 MiB\]: 8,192 |
 //!
 //! Not all of them are full at a time: the first four are, and then queries get what they need of the rest. What the journal's thread
@@ -101,6 +102,11 @@ impl Budget {
     /// Bytes that came on connections and that nobody has read yet.
     pub fn unread(self) -> usize {
         self.memory / 12
+    }
+
+    /// Bytes of positions in answers to `Resume`.
+    pub fn leases(self) -> usize {
+        self.memory / 8
     }
 
     /// What one identity may have of a part of so many bytes.

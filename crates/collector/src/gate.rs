@@ -28,7 +28,7 @@ use tonic::Status;
 
 use crate::{
     access::{Access, Caller, Who},
-    share::{Holder, Permit, Shares},
+    share::{Holder, Permit, Shares, UntilRead},
 };
 
 /// Paths that need somebody's name.
@@ -139,8 +139,10 @@ fn end_of(caller: &Caller) -> End {
 
 impl Pass {
     /// The answer, which holds this until it is read or given up.
-    fn over(self, response: Response) -> Response {
-        response.map(|body| Body::new(Answer { body, _request: self.request, end: self.end, is_over: false }))
+    fn over(self, mut response: Response) -> Response {
+        let held = response.extensions_mut().remove::<UntilRead>();
+        let Self { request, end } = self;
+        response.map(|body| Body::new(Answer { body, _request: request, _held: held, end, is_over: false }))
     }
 }
 
@@ -148,6 +150,7 @@ impl Pass {
 struct Answer {
     body: Body,
     _request: Permit,
+    _held: Option<UntilRead>,
     end: End,
     is_over: bool,
 }

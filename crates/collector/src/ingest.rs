@@ -3,6 +3,7 @@
 
 mod door;
 mod intake;
+mod positions;
 mod reading;
 mod room;
 mod service;

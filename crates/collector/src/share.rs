@@ -27,6 +27,10 @@ pub enum Holder {
     Address(IpAddr),
 }
 
+/// What an answer holds until it is read or given up; in the extensions of a response.
+#[derive(Debug, Clone)]
+pub struct UntilRead(pub Arc<Permit>);
+
 /// Units of a pool, held until it is dropped.
 pub type Permit = PoolPermit<Holder>;
 
@@ -41,6 +45,8 @@ pub struct Shares {
     pub early: Pool<Holder>,
     /// Batches from the decoder to the tables, in units of [`UNIT`].
     pub decode: Pool<Holder>,
+    /// Positions in answers to `Resume`, in units of [`UNIT`], until they are read.
+    pub leases: Pool<Holder>,
     /// Requests under way, by number.
     pub requests: Pool<Holder>,
     /// Tails, by number.
@@ -67,6 +73,7 @@ impl Shares {
             // Not of the room: whatever waits there would keep out those that it waits for.
             early: Pool::new(budget.early() / UNIT, one / 4 * 3),
             decode: Pool::new(budget.decode() / UNIT, budget.decode_of_one() / UNIT),
+            leases: Pool::new(budget.leases() / UNIT, Budget::of_one(budget.leases()) / UNIT),
             requests: Pool::new(budget.requests(), Budget::of_one(budget.requests())),
             tails: Pool::new(budget.tails(), (budget.tails() / TAILS_PER_IDENTITY).max(1)),
             said: Said::default(),

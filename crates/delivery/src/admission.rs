@@ -392,6 +392,16 @@ impl Agent {
         self.positions.iter().collect()
     }
 
+    /// Positions of all sources, as messages that are encoded.
+    pub fn encoded_positions(&self) -> impl Iterator<Item = &[u8]> {
+        self.positions.encoded()
+    }
+
+    /// Bytes that the positions take in memory, which is more than they take encoded.
+    pub fn positions_bytes(&self) -> usize {
+        self.positions.bytes()
+    }
+
     /// What became of the events of each source.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts

@@ -37,6 +37,11 @@ impl Positions {
         self.encoded.values().filter_map(|encoded| decode(encoded))
     }
 
+    /// All of them, encoded.
+    pub(crate) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
+        self.encoded.values().map(|encoded| &**encoded)
+    }
+
     /// How many.
     pub(crate) fn len(&self) -> usize {
         self.encoded.len()

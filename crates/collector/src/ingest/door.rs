@@ -8,7 +8,7 @@ use lapwing::{
     columns::{Columns, Cost},
     limits::Limits,
     status::{self, Kind},
-    undecoded::{Envelope, EnvelopeError},
+    undecoded::{Envelope, EnvelopeError, Undecoded},
     v1::{Batch, Origin, Resource, ResumeRequest, ResumeResponse},
 };
 use lapwing_delivery::{
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
+    positions::room_for_positions,
     reading::{Read, Reading, refuse},
     room::MessageRoom,
 };
@@ -34,7 +35,7 @@ use crate::{
     agents::{Agents, Entry},
     counters::Counters,
     processor::{Processor, Room, stage::Stages},
-    share::{Holder, Permit, Shares, UNIT},
+    share::{Holder, Permit, Share, Shares, UNIT},
 };
 
 /// How long an early batch waits for its predecessors, and any batch for room.
@@ -128,15 +129,17 @@ impl Door {
         &self.options.counters
     }
 
-    /// Gives the lease for an epoch, durably.
+    /// Gives the lease for an epoch, durably. Returns the encoded `ResumeResponse`, and the part of the caller's share that it takes until it
+    /// is read.
     ///
     /// # Errors
-    /// When the caller is not the agent, or the journal does not take the record.
+    /// When the caller is not the agent, does not read earlier answers, or the journal does not take the record.
     pub async fn resume(
         self: &Arc<Self>,
         caller: &Caller,
+        share: Option<Share>,
         request: ResumeRequest,
-    ) -> Result<ResumeResponse, Status> {
+    ) -> Result<(Undecoded, Option<Permit>), Status> {
         caller.may_lease()?;
         let agent_id = caller.agent_id(&request.agent_id)?;
         if request.epoch == 0 {
@@ -145,10 +148,11 @@ impl Door {
         check_id(agent_id.len()).map_err(|(kind, text)| kind.status(text))?;
         let entry = self.entry(&agent_id)?;
         let state = Arc::clone(&entry.state).lock_owned().await;
+        let room = share.map(|share| room_for_positions(&share, state.positions_bytes())).transpose()?;
         let door = Arc::clone(self);
         // A caller that goes away must not leave a record that nobody applied.
         let leased = tokio::spawn(async move { door.lease(state, &entry, agent_id, request.epoch).await });
-        leased.await.map_err(|error| broken(&error))?
+        Ok((leased.await.map_err(|error| broken(&error))??, room))
     }
 
     fn entry(&self, sender: &str) -> Result<Arc<Entry>, Status> {
@@ -163,7 +167,7 @@ impl Door {
         entry: &Entry,
         agent_id: String,
         epoch: u64,
-    ) -> Result<ResumeResponse, Status> {
+    ) -> Result<Undecoded, Status> {
         state.may_lease(epoch).map_err(|(kind, text)| kind.status(text))?;
         let received_unix_nano = now();
         let number = state.lease_number(epoch).map_or_else(draw, Ok)?;
@@ -180,17 +184,18 @@ impl Door {
         if let Some(left_out) = self.said.again(&Subject::Lease(agent_id.clone())) {
             tracing::info!(agent = agent_id, "lease given{left_out}");
         }
-        Ok(ResumeResponse {
+        let answer = ResumeResponse {
             agent_id,
             durable_sequence: state.durable(),
-            positions: state.positions(),
             max_shipment_bytes: self.options.limits.max_message_bytes as u32,
             max_shipments_in_flight: in_flight(self.options.agents.active()),
             known_agent: state.has_delivered(),
             previous_epoch: previous.epoch,
             previous_durable_sequence: previous.durable,
             lease: number,
-        })
+            ..ResumeResponse::default()
+        };
+        Ok(Undecoded::resumed(&answer, state.encoded_positions(), state.positions_bytes()))
     }
 
     /// Up to which sequence batches of a run are durable, for a run that was acknowledged up to `acknowledged`.

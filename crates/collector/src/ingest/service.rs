@@ -5,12 +5,15 @@ use std::sync::Arc;
 use lapwing::{
     status::Kind,
     undecoded::{Undecoded, service::ingest_service_server},
-    v1::{IngestResponse, ResumeRequest, ResumeResponse},
+    v1::{IngestResponse, ResumeRequest},
 };
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Door, MessageRoom, door::refuse_envelope};
-use crate::access::{self, Access};
+use crate::{
+    access::{self, Access},
+    share::{Share, UntilRead},
+};
 
 /// Most batches of one shipment.
 const MAX_BATCHES: usize = 64;
@@ -31,9 +34,15 @@ impl IngestService {
 
 #[tonic::async_trait]
 impl ingest_service_server::IngestService for IngestService {
-    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<ResumeResponse>, Status> {
+    async fn resume(&self, request: Request<ResumeRequest>) -> Result<Response<Undecoded>, Status> {
         let caller = access::of_request(&self.access, &request)?;
-        self.door.resume(&caller, request.into_inner()).await.map(Response::new)
+        let share = request.extensions().get::<Share>().cloned();
+        let (answer, room) = self.door.resume(&caller, share, request.into_inner()).await?;
+        let mut response = Response::new(answer);
+        if let Some(room) = room {
+            response.extensions_mut().insert(UntilRead(Arc::new(room)));
+        }
+        Ok(response)
     }
 
     async fn ingest(
