@@ -1,10 +1,17 @@
 //! Things that the collector is made to remember.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use lapwing::v1::{
-    Batch, FilePosition, LogRecord, Origin, ResumeRequest, Rows, SourcePosition, batch::Payload,
-    ingest_service_client::IngestServiceClient, log_record::Content, source_position::Position,
+use lapwing::{
+    undecoded::Undecoded,
+    v1::{
+        Batch, FilePosition, LogRecord, Origin, ResumeRequest, Rows, SourcePosition, batch::Payload,
+        ingest_service_client::IngestServiceClient, log_record::Content, source_position::Position,
+    },
 };
+use tonic::{Code, Status, Streaming, client::Grpc, codegen::http::uri::PathAndQuery};
+use tonic_prost::ProstCodec;
 
 use super::{Answers, Attack, send, sender};
 use crate::hostile::field::{Client, Field, Who};
@@ -44,6 +51,13 @@ pub(super) const ALL: &[Attack] = &[
     Attack::new("too-many-positions", "an agent", "10,000 new positions a batch, again and again", |field| {
         by_agent(field, |round| (round * 10_000..(round + 1) * 10_000).map(position).collect())
     }),
+    Attack::new(
+        "resumes",
+        "an agent",
+        "40,000 positions, and lease after lease whose answer, with all of them, is not read",
+        resumes,
+    )
+    .short(),
     Attack::new("causes", "an agent", "1,000 new causes of drops a batch, again and again", causes),
 ];
 
@@ -86,6 +100,54 @@ fn positions(field: &Field) -> Result<String> {
         };
         (first..first + 4_000).map(moved).collect()
     })
+}
+
+/// Answers that may lie unread, on so many connections.
+const UNREAD: usize = 200;
+
+fn resumes(field: &Field) -> Result<String> {
+    let mut client = sender(field, Who::Agent("evil"))?;
+    let channels = (0..4).map(|_| Ok(Grpc::new(field.channel(Who::Agent("evil"))?)));
+    let mut channels = channels.collect::<Result<Vec<_>>>()?;
+    field.runtime.block_on(async {
+        let request = ResumeRequest { agent_id: "evil".to_owned(), epoch: 5, ..ResumeRequest::default() };
+        client.resume(request.clone()).await?;
+        let named = |n| SourcePosition { display_name: format!("/var/log/{n:0>190}"), ..position(n) };
+        for sequence in 1..=10 {
+            let positions = ((sequence - 1) * 4_000..sequence * 4_000).map(named).collect();
+            ensure!(step(&mut client, sequence, positions).await == Code::Ok, "the positions are not taken");
+        }
+
+        let mut answers = Answers::default();
+        let mut unread = Vec::new();
+        for turn in 0.. {
+            if !field.goes_on() {
+                break;
+            }
+            let channel = turn % channels.len();
+            match answer_to(&mut channels[channel], &request).await {
+                Ok(answer) if unread.len() < UNREAD => unread.push(answer),
+                Ok(_) => {}
+                Err(status) => answers.add(status.code()),
+            }
+            // As many as there may be at once, and then a few more.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ensure!(!unread.is_empty(), "no answer came");
+        Ok(format!("{} unread, {}", unread.len(), answers.shown()))
+    })
+}
+
+/// An answer to `Resume` of which nothing is read yet.
+async fn answer_to(
+    channel: &mut Grpc<Client>,
+    request: &ResumeRequest,
+) -> Result<Streaming<Undecoded>, Status> {
+    channel.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::from_static("/lapwing.v1.IngestService/Resume");
+    let codec = ProstCodec::<ResumeRequest, Undecoded>::default();
+    let request = tonic::Request::new(request.clone());
+    channel.server_streaming(request, path, codec).await.map(tonic::Response::into_inner)
 }
 
 fn causes(field: &Field) -> Result<String> {
