@@ -86,7 +86,14 @@ pub(super) fn next(
 /// rotations, the oldest first.
 ///
 /// They are known by their names only, so it matters who may have put them there: links and files of another owner are left out.
-pub(super) fn rotated_after(names: &[PathBuf], ours: About, known: &Fingerprint) -> Vec<(PathBuf, Identity)> {
+///
+/// `born` is when the file was made that is `ours` now, or that this is a copy of.
+pub(super) fn rotated_after(
+    names: &[PathBuf],
+    ours: About,
+    born: u64,
+    known: &Fingerprint,
+) -> Vec<(PathBuf, Identity)> {
     let candidates = candidates(names);
     let identity = |path: &Path| About::of_path(path).ok().map(|about| about.identity);
     let Some(own) = candidates.iter().find(|file| identity(&file.path) == Some(ours.identity)) else {
@@ -107,8 +114,18 @@ pub(super) fn rotated_after(names: &[PathBuf], ours: About, known: &Fingerprint)
         let is_next = is_alike && !is_copy && !is_there && !is_copy_of(file, ours.identity, known);
         is_next.then(|| (file.path.clone(), about.identity))
     };
+    // What is older than our file was not rotated after it: when a name says so, the numbers grow with each rotation.
+    let is_older = |file: &&Candidate| {
+        identity(&file.path).is_some_and(|identity| (1..born).contains(&identity.birth_time))
+    };
     let mut later: Vec<&Candidate> = candidates.iter().filter(|file| file.follows(own)).collect();
-    sort(&mut later);
+    if later.iter().any(is_older) {
+        let follows = |file: &&Candidate| file.is_kind_of(own) && is_later(&own.digits(), &file.digits());
+        later = candidates.iter().filter(follows).collect();
+        later.sort_by_key(|file| (file.digits().len(), file.digits()));
+    } else {
+        sort(&mut later);
+    }
     later.into_iter().filter_map(next).collect()
 }
 
@@ -135,13 +152,21 @@ impl Candidate {
 
     /// Whether it is of a later rotation than another: its name differs in digits only, and it is newer.
     fn follows(&self, other: &Self) -> bool {
-        let is_kind = mask(&self.rest) == mask(&other.rest) && mask(&self.rest).contains(&b'#');
         let is_packed = |file: &Self| packing(&file.path).is_some();
         // A compressed one may have been written long after what is in it: its name has to say the same.
         let may_be = is_packed(other) || self.modified > other.modified;
         let agrees =
             !(is_packed(self) || is_packed(other)) || is_later(&digits(&self.rest), &digits(&other.rest));
-        is_kind && may_be && agrees
+        self.is_kind_of(other) && may_be && agrees
+    }
+
+    /// Whether its name differs in numbers only.
+    fn is_kind_of(&self, other: &Self) -> bool {
+        mask(&self.rest) == mask(&other.rest) && mask(&self.rest).contains(&b'#')
+    }
+
+    fn digits(&self) -> Vec<u8> {
+        digits(&self.rest)
     }
 }
 

@@ -81,7 +81,7 @@ impl TailedFile {
     /// Files that had its name after it, and were rotated before anybody read them, the oldest first.
     pub(crate) fn rotated_after(&self) -> Vec<(PathBuf, Identity)> {
         let Ok(about) = self.content.about() else { return Vec::new() };
-        copy::rotated_after(&self.places(), about, &self.fingerprint())
+        copy::rotated_after(&self.places(), about, self.identity.birth_time, &self.fingerprint())
     }
 
     /// Goes to where the collector holds it; to the beginning when its content is not what was read then. Counts go on.

@@ -456,3 +456,34 @@ fn a_program_that_writes_on_to_a_file_that_was_replaced_is_read() {
     case.wait("the replaced file is closed", |case| case.held.len() == 1);
     assert!(case.dropped.is_empty(), "{:?}", case.dropped);
 }
+
+#[test]
+fn compressed_files_whose_numbers_grow_with_each_rotation_are_not_read_as_later_ones() {
+    let mut case = Case::new();
+    let path = case.path("logs/app.log");
+    for number in 1..4 {
+        let plain = case.path(&format!("logs/app.log.{number}"));
+        append(&plain, "long ago\n");
+        compress(&plain, &plain.with_extension(format!("{number}.gz")));
+    }
+    // Times of birth have the grain of the system's clock.
+    thread::sleep(Duration::from_millis(20));
+    append(&path, "one\n");
+    case.start();
+    case.wait_for_lines(&["one"]);
+    case.stop();
+    for (number, line) in [(4, "two\n"), (5, "three\n")] {
+        append(&path, line);
+        let rotated = case.path(&format!("logs/app.log.{number}"));
+        fs::rename(&path, &rotated).unwrap();
+        compress(&rotated, &rotated.with_extension(format!("{number}.gz")));
+    }
+    append(&path, "four\n");
+    case.start();
+    case.wait("all lines", |case| case.lines.len() >= 4);
+    append(&path, "five\n");
+    case.wait("one more", |case| case.lines.contains(&"five".to_owned()));
+    case.wait("the rotated ones are closed", |case| case.held.len() == 1);
+    case.lines.sort();
+    assert_eq!(case.lines, ["five", "four", "one", "three", "two"]);
+}
