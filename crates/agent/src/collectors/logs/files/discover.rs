@@ -9,6 +9,7 @@
 
 mod entry;
 mod folders;
+mod listings;
 mod name;
 mod pattern;
 mod progress;
@@ -362,6 +363,7 @@ impl Start<'_> {
             requests: asked,
             out,
             counters: Arc::clone(self.counters),
+            listings: listings::Listings::default(),
             is_first: self.generation == 0,
             said: Said::default(),
         };

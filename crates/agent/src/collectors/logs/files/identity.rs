@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, path::Path};
 
-use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, StatxTimestamp, statx};
 
 /// A file, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,10 +58,6 @@ impl About {
 
     pub(super) fn new(stat: &Statx) -> Self {
         let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-        let nanos = |time: &rustix::fs::StatxTimestamp| {
-            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-            seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(time.tv_nsec))
-        };
         let identity = Identity {
             device: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
             inode: stat.stx_ino,
@@ -78,4 +74,10 @@ impl About {
             is_unlinked: stat.stx_nlink == 0,
         }
     }
+}
+
+/// Nanoseconds since the Unix epoch; 0 for times before it.
+pub(super) fn nanos(time: &StatxTimestamp) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(time.tv_nsec))
 }

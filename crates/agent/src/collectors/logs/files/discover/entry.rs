@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::collectors::logs::files::identity::About;
+use crate::collectors::logs::files::identity::{About, nanos};
 
 /// Links followed one after the other, as the kernel bounds them.
 const MAX_HOPS: usize = 40;
@@ -25,6 +25,8 @@ const MAX_HOPS: usize = 40;
 pub(super) struct Entry {
     pub(super) about: About,
     pub(super) kind: FileType,
+    /// When it was changed last, in nanoseconds since the epoch.
+    pub(super) changed: u64,
     owner: u32,
     mode: u32,
     names: u32,
@@ -68,6 +70,7 @@ impl Entry {
         Ok(Self {
             about: About::new(&stat),
             kind: FileType::from_raw_mode(stat.stx_mode.into()),
+            changed: nanos(&stat.stx_ctime),
             owner: stat.stx_uid,
             mode: stat.stx_mode.into(),
             names: stat.stx_nlink,

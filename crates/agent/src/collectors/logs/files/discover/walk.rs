@@ -24,6 +24,7 @@ use rustix::{
 use super::{
     FoundFile,
     entry::{self, Entry, NotFollowed, Target},
+    listings::Listings,
     progress::Progress,
     route::{Route, Routes, Step},
 };
@@ -96,6 +97,8 @@ pub(super) struct Walk<'a> {
     progress: &'a Progress,
     /// Paths that did not answer.
     hung: &'a HashSet<PathBuf>,
+    /// Those of earlier walks.
+    listings: Option<&'a mut Listings>,
     waiting: VecDeque<Folder>,
     seen: HashSet<(u64, u64, usize)>,
     known_routes: HashMap<Arc<Route>, usize>,
@@ -115,12 +118,18 @@ impl<'a> Walk<'a> {
             routes,
             progress,
             hung,
+            listings: None,
             waiting: VecDeque::new(),
             seen: HashSet::new(),
             known_routes: HashMap::new(),
             step: Step::default(),
             walked: Walked::default(),
         }
+    }
+
+    /// Lists only what may have changed since the walks before.
+    pub(super) fn with(self, listings: &'a mut Listings) -> Self {
+        Self { listings: Some(listings), ..self }
     }
 
     /// Looks at everything, from the root on.
@@ -178,7 +187,7 @@ impl<'a> Walk<'a> {
 
         let names = match self.routes.names(&folder.route) {
             Some(names) => names.into_iter().map(OsStr::to_owned).collect(),
-            None => match self.list(&open, folder) {
+            None => match self.names(&open, &holder, folder) {
                 Ok(names) => names,
                 Err(error) => {
                     self.leave_out(&folder.path, &error.into(), findings);
@@ -201,8 +210,20 @@ impl<'a> Walk<'a> {
         Ok((entry.place() == folder.place).then_some((open, entry)))
     }
 
-    /// The names in a directory that something may come of: links last, so that a file is rather known by its own name.
-    fn list(&mut self, open: &OwnedFd, folder: &Folder) -> io::Result<Vec<OsString>> {
+    /// The names in a directory that something may come of, from an earlier walk when they still stand there.
+    fn names(&mut self, open: &OwnedFd, entry: &Entry, folder: &Folder) -> io::Result<Vec<OsString>> {
+        if let Some(names) = self.listings.as_mut().and_then(|listings| listings.names(folder, entry)) {
+            return Ok(names);
+        }
+        let (count, names) = self.list(open, folder)?;
+        if let Some(listings) = &mut self.listings {
+            listings.keep(folder, open, entry, count, &names);
+        }
+        Ok(names)
+    }
+
+    /// How many names stand in a directory, and those that something may come of: links last, so that a file is rather known by its own name.
+    fn list(&mut self, open: &OwnedFd, folder: &Folder) -> io::Result<(usize, Vec<OsString>)> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let listing = openat(open, ".", flags, Mode::empty())?;
         let mut buffer = vec![MaybeUninit::uninit(); LISTING];
@@ -233,7 +254,7 @@ impl<'a> Walk<'a> {
             }
         }
         candidates.sort_unstable_by(|a, b| (a.is_link, &a.name).cmp(&(b.is_link, &b.name)));
-        Ok(candidates.into_iter().map(|candidate| candidate.name).collect())
+        Ok((count, candidates.into_iter().map(|candidate| candidate.name).collect()))
     }
 
     fn look_at(

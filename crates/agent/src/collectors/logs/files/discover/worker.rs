@@ -18,6 +18,7 @@ use super::{
     FoundFile, Globs, News, Stop,
     entry::NotFollowed,
     folders::{Changes, Folders},
+    listings::Listings,
     progress::Progress,
     route::{Routes, Step},
     search::{Wanted, search},
@@ -53,6 +54,7 @@ pub(super) struct Worker {
     pub(super) requests: Receiver<Vec<Wanted>>,
     pub(super) out: Out,
     pub(super) counters: Arc<Counters>,
+    pub(super) listings: Listings,
     /// No walk came to its end yet.
     pub(super) is_first: bool,
     /// What was reported of the events.
@@ -185,12 +187,16 @@ impl Worker {
     fn walk(&mut self, folders: &mut Folders, told: &mut HashSet<PathBuf>) -> Result<bool, Stopped> {
         folders.begin();
         let routes = Arc::clone(&self.routes);
+        let mut listings = std::mem::take(&mut self.listings);
         let mut finder = self.finder(folders, told);
-        let walk = Walk::new(&routes, finder.progress, finder.hung);
+        let walk = Walk::new(&routes, finder.progress, finder.hung).with(&mut listings);
         let walked = walk.all(&mut finder)?;
         finder.folders.end();
         finder.out.flush()?;
         let again = finder.again;
+
+        listings.end_walk();
+        self.listings = listings;
 
         self.tell_unmatched(&walked.matched);
         self.is_first = false;
