@@ -13,6 +13,10 @@ use crate::collectors::logs::files::{
     keys::{self, fits},
 };
 
+/// Directories in that of a lost file which are looked into as well, and names in them: a rotation may put files aside (`olddir` of logrotate).
+const MAX_BELOW: usize = 64;
+const MAX_NAMES_BELOW: usize = 10_000;
+
 /// A file that is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::collectors::logs::files) struct Wanted {
@@ -91,20 +95,44 @@ fn is_removed(wanted: &Wanted) -> bool {
         && wanted.path.parent().is_some_and(|path| path.is_dir())
 }
 
-/// Where in a directory the wanted files are; `None` when it can't be read.
+/// Where in a directory, or in one in it, the wanted files are; `None` when it can't be read.
 fn list(folder: &Path, wanted: &[&Wanted], progress: &Progress) -> Option<HashMap<String, PathBuf>> {
     progress.begin(folder);
     let keys: HashMap<&str, &str> =
         wanted.iter().map(|wanted| (keys::file_part(&wanted.key), wanted.key.as_str())).collect();
     let mut there = HashMap::new();
+    let mut below = Vec::new();
     for entry in fs::read_dir(folder).ok()? {
         // The rest of a listing that breaks off is unknown.
-        let path = entry.ok()?.path();
+        let entry = entry.ok()?;
         progress.tick();
-        let Ok(about) = About::of_path(&path) else { continue };
-        if let Some(key) = keys.get(about.identity.key().as_str()) {
-            there.entry((*key).to_owned()).or_insert(path);
+        if below.len() < MAX_BELOW && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            below.push(entry.path());
+        } else {
+            take(entry.path(), &keys, &mut there);
+        }
+    }
+
+    let mut names = 0;
+    for folder in below {
+        if there.len() == keys.len() || names >= MAX_NAMES_BELOW {
+            break;
+        }
+        progress.begin(&folder);
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for entry in entries.take(MAX_NAMES_BELOW - names) {
+            progress.tick();
+            names += 1;
+            take(entry.path(), &keys, &mut there);
         }
     }
     Some(there)
+}
+
+/// Notes where a file is, if it is wanted.
+fn take(path: PathBuf, keys: &HashMap<&str, &str>, there: &mut HashMap<String, PathBuf>) {
+    let Ok(about) = About::of_path(&path) else { return };
+    if let Some(key) = keys.get(about.identity.key().as_str()) {
+        there.entry((*key).to_owned()).or_insert(path);
+    }
 }

@@ -375,15 +375,18 @@ fn a_thread_that_ended_is_started_again_and_finds_what_came_meanwhile() {
 }
 
 #[test]
-fn files_that_are_searched_for_are_found_by_one_listing_of_each_directory() {
+fn files_that_are_searched_for_are_found_in_their_directory_and_in_those_in_it() {
     let case = Case::new();
+    let aside = case.root.join("old");
+    fs::create_dir(&aside).unwrap();
     let wanted: Vec<Wanted> = (0..100)
         .map(|n| {
             let path = case.write(format!("{n}.log"));
             let key = About::of_path(&path).unwrap().identity.key();
-            match n % 3 {
+            match n % 4 {
                 0 => fs::rename(&path, path.with_extension("old")).unwrap(),
                 1 => fs::remove_file(&path).unwrap(),
+                2 => fs::rename(&path, aside.join(format!("{n}.log.1"))).unwrap(),
                 _ => {}
             }
             Wanted { key, path, target: None }
@@ -392,9 +395,10 @@ fn files_that_are_searched_for_are_found_by_one_listing_of_each_directory() {
     let found = search::search(wanted.clone(), &HashSet::new(), &Progress::default());
     for (n, wanted) in wanted.iter().enumerate() {
         let place = &found.iter().find(|(key, _)| *key == wanted.key).unwrap().1;
-        let expected = match n % 3 {
+        let expected = match n % 4 {
             0 => Found::At(wanted.path.with_extension("old")),
             1 => Found::Gone,
+            2 => Found::At(aside.join(format!("{n}.log.1"))),
             _ => Found::Unknown,
         };
         assert_eq!(*place, expected, "{n}");
