@@ -33,7 +33,7 @@ use crate::{
     counters::Counters,
     gate::Gate,
     health::Health,
-    http,
+    heap, http,
     ingest::{Door, DoorOptions, IngestService},
     ledger::Books,
     left_out::LeftOut,
@@ -277,6 +277,9 @@ impl Background {
         tasks.spawn(async move { looks.watch_runtime(runtime).await });
         let journal = Arc::new(journal.clone());
         watchdog.ask(watchdog.vital_part("journal", TRIM), &journal, Log::broken);
+
+        let part = watchdog.part("heap", TRIM);
+        tasks.spawn(keep(part, CancellationToken::new(), heap::run));
 
         let (tables, part) = (Arc::clone(tables), watchdog.vital_part("flush", FLUSH));
         let flushing = tokio::spawn(async move {

@@ -32,6 +32,7 @@ pub mod http;
 pub mod local;
 
 pub mod budget;
+mod heap;
 pub mod share;
 
 pub mod config;

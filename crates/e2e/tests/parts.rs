@@ -101,7 +101,7 @@ fn a_collector_outlives_a_panic_and_a_hang_of_what_can_be_started_again() -> Res
     let planted = Planted::start()?;
     let collector = Program { name: "collector", address: &planted.rig.http };
     let writer = Writer::new(&planted.rig.logs().join("app-1.log"), 1)?.run(20, Duration::from_millis(5));
-    for part in ["health", "trim", "grpc", "http"] {
+    for part in ["health", "trim", "heap", "grpc", "http"] {
         for fault in ["panic", "hang"] {
             planted.outlives(&collector, part, fault)?;
         }
