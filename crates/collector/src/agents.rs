@@ -215,6 +215,11 @@ impl Agents {
                 part.gone.push((id, entry, state));
                 continue;
             }
+            // The others are locked until all of its records are durable: a large one goes alone.
+            if state.positions_bytes() >= SNAPSHOT_BYTES && !part.changed.is_empty() {
+                rest.push((id, entry));
+                break;
+            }
             match entry.unchanged_since() {
                 Some(index) if index > fresh => *oldest = (*oldest).min(index),
                 _ => {
@@ -265,7 +270,7 @@ impl Agents {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use lapwing::v1::{Batch, Origin};
+    use lapwing::v1::{Batch, Origin, SourcePosition};
 
     use super::*;
 
@@ -325,6 +330,30 @@ mod tests {
             (1, 70),
             "what stands in an old record is written anew"
         );
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_the_records_of_one_with_many_positions() {
+        let agents = Agents::default();
+        for sender in ["a", "b", "c", "d"] {
+            deliver(&agents, sender, NOW).await;
+        }
+        let positions = (0..4_000)
+            .map(|n| SourcePosition { source: format!("{n:0300}"), ..SourcePosition::default() })
+            .collect();
+        let origin =
+            Some(Origin { agent_id: "large".to_owned(), epoch: 7, sequence: 1, ..Origin::default() });
+        let batch = Batch { origin, positions, ..Batch::default() };
+        agents.entry("large").unwrap().state.lock().await.apply(&batch, &[], NOW);
+
+        let mut rest = agents.list();
+        let mut written = 0;
+        while !rest.is_empty() {
+            let part = agents.part(&mut rest, 0, &mut 100, (NOW, KEEP)).await;
+            assert!(part.records.len() == 1 || part.changed.len() == 1, "others are locked for many records");
+            written += part.changed.len();
+        }
+        assert_eq!(written, 5);
     }
 
     #[tokio::test]
