@@ -200,7 +200,17 @@ impl Agents {
             && snapshots.bytes() < SNAPSHOT_BYTES
             && let Some((id, entry)) = rest.pop()
         {
-            let mut state = Arc::clone(&entry.state).lock_owned().await;
+            let mut state = match Arc::clone(&entry.state).try_lock_owned() {
+                Ok(state) => state,
+                Err(_) if part.changed.is_empty() && part.gone.is_empty() => {
+                    Arc::clone(&entry.state).lock_owned().await
+                }
+                // Those that are locked already must not wait for the turn at one with a queue of batches.
+                Err(_) => {
+                    rest.push((id, entry));
+                    break;
+                }
+            };
             if state.is_new() {
                 // A sender of which nothing was ever taken. Whoever is about to send as one has the entry in hand.
                 self.remove_unused(&id, entry);
@@ -354,6 +364,28 @@ mod tests {
             written += part.changed.len();
         }
         assert_eq!(written, 5);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_the_turn_at_one_that_is_busy() {
+        let agents = Agents::default();
+        for sender in ["a", "b", "c", "d", "busy"] {
+            deliver(&agents, sender, NOW).await;
+        }
+        let entry = agents.entry("busy").unwrap();
+        let busy = Arc::clone(&entry.state).lock_owned().await;
+        let mut rest = agents.list();
+        // Whatever the order is.
+        rest.sort_by_key(|(id, _)| id != "busy");
+
+        let mut oldest = 100;
+        let part = agents.part(&mut rest, 0, &mut oldest, (NOW, KEEP)).now_or_never().unwrap();
+        assert_eq!(part.changed.len(), 4);
+        drop(part);
+        let mut last = Box::pin(agents.part(&mut rest, 0, &mut oldest, (NOW, KEEP)));
+        assert!(last.as_mut().now_or_never().is_none(), "with nobody locked it waits");
+        drop(busy);
+        assert_eq!(last.await.changed.len(), 1);
     }
 
     #[tokio::test]

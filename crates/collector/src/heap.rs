@@ -5,13 +5,12 @@ use std::{fs, io, time::Duration};
 use lapwing_service::{said::Said, watchdog::Beat};
 use tokio::{task::spawn_blocking, time::sleep};
 
-/// Time between two looks, and the longest one while there is little to give back.
+/// Time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
-const SELDOM: Duration = Duration::from_secs(30);
+/// Time after memory was given back: whoever needs memory meanwhile waits, a tenth of a second for a heap that is all pieces.
+const PAUSE: Duration = Duration::from_secs(20);
 /// So much more resident memory than once was enough is looked through, in bytes.
 const WORTH: u64 = 16 << 20;
-/// Giving back less was not worth the work.
-const LITTLE: u64 = 4 << 20;
 
 /// Looks at the memory of this process again and again, and gives back what was freed while it has more than it once had.
 pub(crate) async fn run(beat: Beat) {
@@ -23,9 +22,9 @@ pub(crate) async fn run(beat: Beat) {
         beat.work();
         let looked = spawn_blocking(move || give_back(least)).await.unwrap_or_else(|error| Err(error.into()));
         match looked {
-            Ok(Given { left, was_little }) => {
+            Ok((left, given)) => {
                 least = least.min(left);
-                pause = if was_little { (pause * 2).min(SELDOM) } else { LOOK };
+                pause = if given.is_some() { PAUSE } else { LOOK };
             }
             Err(error) => {
                 if let Some(left_out) = said.again(&()) {
@@ -36,24 +35,17 @@ pub(crate) async fn run(beat: Beat) {
     }
 }
 
-/// What a look came to.
-struct Given {
-    /// Resident memory now, in bytes.
-    left: u64,
-    /// It was looked through for little.
-    was_little: bool,
-}
-
-fn give_back(least: u64) -> io::Result<Given> {
+/// Returns how many bytes are resident now, and how many were given back, if it was tried.
+fn give_back(least: u64) -> io::Result<(u64, Option<u64>)> {
     let before = resident()?;
     if before < least.saturating_add(WORTH) {
-        return Ok(Given { left: before, was_little: false });
+        return Ok((before, None));
     }
     let _ = lapwing_heap::give_back();
     let left = resident()?;
     let given = before.saturating_sub(left);
     tracing::debug!("gave {} KiB of freed memory back", given >> 10);
-    Ok(Given { left, was_little: given < LITTLE })
+    Ok((left, Some(given)))
 }
 
 /// Resident memory of this process that is its own, in bytes (`/proc/self/statm`, proc_pid_statm(5)).
