@@ -18,6 +18,8 @@ use lapwing_delivery::{
 use lapwing_service::said::LeftOut;
 use tokio::sync::{OwnedMutexGuard, watch};
 
+/// One part in this many of the journal's room is for those that don't fill it.
+const RESERVED: u64 = 8;
 /// An agent that did not call for so long has no share of what agents send at a time.
 const LATELY: Duration = Duration::from_secs(120);
 
@@ -34,9 +36,24 @@ pub struct Entry {
     seen: Mutex<Option<Instant>>,
     /// The journal record that holds its whole state, 0 when it moved since.
     snapshot: AtomicU64,
+    /// Bytes that the journal took from it since it was trimmed last.
+    journaled: AtomicU64,
 }
 
 impl Entry {
+    /// Notes that the journal took so many bytes from it.
+    pub fn journaled(&self, bytes: u64) {
+        self.journaled.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How full the journal may be, of `room` bytes, for a batch of it. The last part of the room is for those that put less than that
+    /// into it: one that sends more than the store takes does not stop the others.
+    pub fn journal_room(&self, room: u64) -> u64 {
+        let reserved = room / RESERVED;
+        let is_small = self.journaled.load(Ordering::Relaxed) < reserved;
+        if is_small { room } else { room - reserved }
+    }
+
     /// The state moved: the last snapshot of it is no longer the whole of it.
     pub fn moved(&self) {
         self.snapshot.store(0, Ordering::Relaxed);
@@ -248,6 +265,11 @@ impl Agents {
         part
     }
 
+    /// The journal was trimmed.
+    pub fn trimmed(&self) {
+        self.all().into_iter().for_each(|entry| entry.journaled.store(0, Ordering::Relaxed));
+    }
+
     /// The records of a part are durable, from index `first` on.
     pub fn written(&self, part: Part, first: u64) {
         part.changed.iter().for_each(|(entry, _)| entry.written(first));
@@ -340,6 +362,18 @@ mod tests {
             (1, 70),
             "what stands in an old record is written anew"
         );
+    }
+
+    #[test]
+    fn one_that_fills_the_journal_leaves_room_to_the_others() {
+        let agents = Agents::default();
+        let (full, others) = (agents.entry("full").unwrap(), agents.entry("others").unwrap());
+        full.journaled(99);
+        assert_eq!((full.journal_room(800), others.journal_room(800)), (800, 800));
+        full.journaled(1);
+        assert_eq!((full.journal_room(800), others.journal_room(800)), (700, 800));
+        agents.trimmed();
+        assert_eq!(full.journal_room(800), 800);
     }
 
     #[tokio::test]

@@ -83,7 +83,9 @@ impl Trimming {
             let part = self.agents.part(&mut rest, fresh, &mut oldest, (now(), nanos(self.keep))).await;
             self.write(part).await?;
         }
-        Ok(self.journal.trim(trim_through(committed, Some(oldest))).await?)
+        self.journal.trim(trim_through(committed, Some(oldest))).await?;
+        self.agents.trimmed();
+        Ok(())
     }
 
     async fn write(&self, mut part: Part) -> Result<(), TrimError> {

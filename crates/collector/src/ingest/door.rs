@@ -305,8 +305,8 @@ impl Door {
     }
 
     /// Refuses while the journal is full: waiting at the journal itself would hold up the snapshot that lets it be trimmed.
-    fn check_journal(&self) -> Result<(), Status> {
-        if self.options.journal.stats().bytes < self.options.journal_room {
+    fn check_journal(&self, entry: &Entry) -> Result<(), Status> {
+        if self.options.journal.stats().bytes < entry.journal_room(self.options.journal_room) {
             return Ok(());
         }
         Err(Kind::Overloaded.status_after("the journal is full: the store is behind", DELAY * 4))
@@ -320,7 +320,7 @@ impl Door {
         envelope: Envelope,
         request: Bytes,
     ) -> Result<Checked, Status> {
-        self.check_journal()?;
+        self.check_journal(entry)?;
         let limits = &self.options.limits;
         let (bytes, rows) = envelope.packed.unwrap_or((0, envelope.rows));
         if bytes > limits.max_uncompressed_bytes {
@@ -402,7 +402,7 @@ impl Door {
             match admission {
                 Admission::Append => {
                     // It may have filled up while this one waited for its turn.
-                    self.check_journal()?;
+                    self.check_journal(entry)?;
                     return Ok(Admitted::Next(state));
                 }
                 Admission::Duplicate => {
@@ -443,7 +443,10 @@ impl Door {
             rows: by_source,
         });
 
-        let index = self.append(Record::Batch(record).encode()).await?;
+        let record = Record::Batch(record).encode();
+        let length = record.len() as u64;
+        let index = self.append(record).await?;
+        entry.journaled(length);
         about.journal_index = index;
         match columns {
             Some(columns) => self.options.processor.rows(index, columns, about, Some(room)),
