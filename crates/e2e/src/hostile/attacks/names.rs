@@ -69,8 +69,8 @@ fn pages(field: &Field) -> Result<String> {
     let mut rounds = 0;
     while field.goes_on() {
         for headers in &refused {
-            let answer = ask(http, "GET /api/v1/sql?q=SELECT+41%2B1+AS+n", headers, "")?;
-            ensure!(!answer.contains("42") && !answer.starts_with("HTTP/1.1 200"), "{headers}: {answer}");
+            let answer = ask(http, "GET /api/v1/sql?q=SELECT+4711*3+AS+n", headers, "")?;
+            ensure!(!answer.contains("14133") && !answer.starts_with("HTTP/1.1 200"), "{headers}: {answer}");
             // A row by gRPC-web: an empty message, framed.
             let more = format!("{headers}content-type: application/grpc-web+proto\r\nContent-Length: 5\r\n");
             let answer = ask(http, "POST /lapwing.v1.IngestService/Ingest", &more, "\0\0\0\0\0")?;
@@ -79,8 +79,8 @@ fn pages(field: &Field) -> Result<String> {
                 "{headers}: {answer}"
             );
         }
-        let answer = ask(http, "GET /api/v1/sql?q=SELECT+41%2B1+AS+n", &own, "")?;
-        ensure!(answer.contains("42"), "a request of this machine is refused: {answer}");
+        let answer = ask(http, "GET /api/v1/sql?q=SELECT+4711*3+AS+n", &own, "")?;
+        ensure!(answer.contains("14133"), "a request of this machine is refused: {answer}");
         rounds += 1;
         thread::sleep(Duration::from_millis(100));
     }
