@@ -346,7 +346,11 @@ impl Door {
             let read;
             (reading, read) = reading.run(room.bytes()).await?;
             match read? {
-                Read::Batch(read) => return Ok(read.with(room)),
+                Read::Batch(read) => {
+                    // Not before: the next ones would take the room that this one may still ask for, and wait for it with that.
+                    entry.has_room(&reading.envelope.origin);
+                    return Ok(read.with(room));
+                }
                 // The room is given back first: who holds some while it waits for more may wait for one that does the same.
                 Read::Becomes(bytes) => wanted = bytes.max(wanted + 1),
             }
@@ -379,10 +383,7 @@ impl Door {
         }
         let room = processor.reserve(holder, bytes);
         match tokio::time::timeout_at(deadline, room).await {
-            Ok(Some(room)) => {
-                entry.has_room(origin);
-                Ok(room)
-            }
+            Ok(Some(room)) => Ok(room),
             _ => Err(Kind::Overloaded.status_after("the store is slower than what comes in", DELAY)),
         }
     }
