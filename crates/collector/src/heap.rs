@@ -1,6 +1,6 @@
 //! Memory that was freed, given back (docs/adr/0005).
 
-use std::{fs, io, time::Duration};
+use std::{io, time::Duration};
 
 use lapwing_service::{said::Said, watchdog::Beat};
 use tokio::{task::spawn_blocking, time::sleep};
@@ -22,9 +22,9 @@ pub(crate) async fn run(beat: Beat) {
         beat.work();
         let looked = spawn_blocking(move || give_back(least)).await.unwrap_or_else(|error| Err(error.into()));
         match looked {
-            Ok((left, given)) => {
+            Ok((left, was_tried)) => {
                 least = least.min(left);
-                pause = if given.is_some() { PAUSE } else { LOOK };
+                pause = if was_tried { PAUSE } else { LOOK };
             }
             Err(error) => {
                 if let Some(left_out) = said.again(&()) {
@@ -35,26 +35,14 @@ pub(crate) async fn run(beat: Beat) {
     }
 }
 
-/// Returns how many bytes are resident now, and how many were given back, if it was tried.
-fn give_back(least: u64) -> io::Result<(u64, Option<u64>)> {
-    let before = resident()?;
+/// Returns how many bytes are resident now, and whether it was tried to make them fewer.
+fn give_back(least: u64) -> io::Result<(u64, bool)> {
+    let before = lapwing_heap::resident()?;
     if before < least.saturating_add(WORTH) {
-        return Ok((before, None));
+        return Ok((before, false));
     }
     let _ = lapwing_heap::give_back();
-    let left = resident()?;
-    let given = before.saturating_sub(left);
-    tracing::debug!("gave {} KiB of freed memory back", given >> 10);
-    Ok((left, Some(given)))
-}
-
-/// Resident memory of this process that is its own, in bytes (`/proc/self/statm`, proc_pid_statm(5)).
-fn resident() -> io::Result<u64> {
-    let statm = fs::read_to_string("/proc/self/statm")?;
-    let mut words = statm.split_whitespace().map(|word| word.parse::<u64>().ok());
-    let (resident, shared) = (words.nth(1).flatten(), words.next().flatten());
-    let (Some(resident), Some(shared)) = (resident, shared) else {
-        return Err(io::Error::other(format!("/proc/self/statm is {statm:?}")));
-    };
-    Ok(resident.saturating_sub(shared).saturating_mul(rustix::param::page_size() as u64))
+    let left = lapwing_heap::resident()?;
+    tracing::debug!("gave {} KiB of freed memory back", before.saturating_sub(left) >> 10);
+    Ok((left, true))
 }
