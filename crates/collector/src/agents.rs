@@ -41,6 +41,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Locks the state; of one that is busy only when nobody else is locked, who would wait for the turn at one with a queue of batches.
+    async fn lock(&self, nobody_is_locked: bool) -> Option<OwnedMutexGuard<Agent>> {
+        let state = Arc::clone(&self.state);
+        if nobody_is_locked { Some(state.lock_owned().await) } else { state.try_lock_owned().ok() }
+    }
+
     /// Notes that the journal took so many bytes from it.
     pub fn journaled(&self, bytes: u64) {
         self.journaled.fetch_add(bytes, Ordering::Relaxed);
@@ -153,6 +159,13 @@ pub struct Part {
     gone: Vec<(String, Arc<Entry>, OwnedMutexGuard<Agent>)>,
 }
 
+impl Part {
+    /// Senders that are locked.
+    fn locked(&self) -> usize {
+        self.changed.len() + self.gone.len()
+    }
+}
+
 impl Agents {
     /// The entry of a sender, made when missing; `None` when there are too many.
     pub fn entry(&self, sender: &str) -> Option<Arc<Entry>> {
@@ -213,20 +226,13 @@ impl Agents {
     ) -> Part {
         let mut part = Part::default();
         let mut snapshots = Snapshots::default();
-        while part.changed.len() + part.gone.len() < LOCKED
+        while part.locked() < LOCKED
             && snapshots.bytes() < SNAPSHOT_BYTES
             && let Some((id, entry)) = rest.pop()
         {
-            let mut state = match Arc::clone(&entry.state).try_lock_owned() {
-                Ok(state) => state,
-                Err(_) if part.changed.is_empty() && part.gone.is_empty() => {
-                    Arc::clone(&entry.state).lock_owned().await
-                }
-                // Those that are locked already must not wait for the turn at one with a queue of batches.
-                Err(_) => {
-                    rest.push((id, entry));
-                    break;
-                }
+            let Some(mut state) = entry.lock(part.locked() == 0).await else {
+                rest.push((id, entry));
+                break;
             };
             if state.is_new() {
                 // A sender of which nothing was ever taken. Whoever is about to send as one has the entry in hand.
@@ -243,7 +249,7 @@ impl Agents {
                 continue;
             }
             // The others are locked until all of its records are durable: a large one goes alone.
-            if state.positions_bytes() >= SNAPSHOT_BYTES && !part.changed.is_empty() {
+            if state.positions_bytes() >= SNAPSHOT_BYTES && part.locked() > 0 {
                 rest.push((id, entry));
                 break;
             }
