@@ -14,14 +14,17 @@ use super::{
 };
 use crate::collectors::logs::files::{fingerprint::HEAD, identity::About};
 
-/// A file that became shorter is looked at again until it stays as it is, but no longer than this: it may just be written anew.
-const SETTLES: Duration = Duration::from_secs(1);
-/// One that begins as before is waited for until it is quiet for so long ...
+/// A file may just be written anew: it is looked at again until it stays as it is for so long.
+pub(super) const SETTLES: Duration = Duration::from_secs(1);
+/// For so long when enough is the same as before that it is likely a copy ...
 const COPY_SETTLES: Duration = Duration::from_secs(5);
-/// ... when so much of it is the same ...
-const COPY: u64 = EVIDENCE as u64;
 /// ... and as long as it is written when it is so much.
 const SURE: u64 = 64 << 10;
+
+/// How long a file of which so many bytes are the same as before must stay as it is.
+pub(super) fn settles(same: u64) -> Duration {
+    if same < EVIDENCE as u64 { SETTLES } else { COPY_SETTLES }
+}
 
 /// A file that became shorter.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +99,7 @@ impl TailedFile {
         if size >= self.offset {
             return Ok(is_same || doubt.since.elapsed() >= SETTLES);
         }
-        let limit = if evidence < COPY { SETTLES } else { COPY_SETTLES };
+        let limit = settles(evidence);
         let is_copied = evidence >= SURE && evidence >= size / 2;
         Ok(doubt.quiet.elapsed() >= limit || (!is_copied && doubt.since.elapsed() >= 2 * COPY_SETTLES))
     }

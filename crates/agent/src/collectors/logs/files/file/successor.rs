@@ -2,15 +2,15 @@
 //!
 //! While the old file is open, the two are compared byte by byte. What is new or was changed in the new one is read, and nothing else.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Instant};
 
 use lapwing::v1::FilePosition;
 use memchr::{memchr, memmem, memrchr};
 
-use super::{CHUNK, TRACE, TailedFile};
+use super::{
+    CHUNK, TRACE, TailedFile,
+    doubt::{SETTLES, settles},
+};
 use crate::collectors::logs::files::fingerprint::Fingerprint;
 
 /// Bytes that are compared at most: larger files are compared at their beginning and at the position.
@@ -20,12 +20,6 @@ const EVIDENCE: u64 = 1024;
 /// So many of the last bytes that were read of the old file are looked for in the new one, the most first.
 const ENDS: [usize; 3] = [TRACE, 256, 64];
 
-/// A file that begins as the old one did may just be written. It is compared again until it did not grow for so long ...
-const SETTLES: Duration = Duration::from_secs(1);
-/// ... and for so long when so much is the same that it is likely a copy.
-const COPY_SETTLES: Duration = Duration::from_secs(5);
-/// More than a header.
-const COPY: u64 = 256;
 /// What was compared is not compared again sooner than after so many times what that took.
 const REST: u32 = 10;
 
@@ -130,9 +124,8 @@ impl TailedFile {
             _ => now,
         };
         self.grew = self.grew.max(since);
-        let limit = if size < COPY { SETTLES } else { COPY_SETTLES };
         self.half_written = Some(HalfWritten { size, since, next: now + REST * (now - began) });
-        size > 0 && since.elapsed() >= limit
+        size > 0 && since.elapsed() >= settles(size)
     }
 
     /// Whether it is not known yet what it is to the file that had its name before.
