@@ -195,15 +195,7 @@ impl Blocks {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn content(bytes: &[u8]) -> Content {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        Content::Plain(file)
-    }
 
     fn bytes(length: usize) -> Vec<u8> {
         (0..length).map(|n| (n * n / 7) as u8).collect()
@@ -223,7 +215,9 @@ mod tests {
 
     fn changed(blocks: &Blocks, bytes: &[u8]) -> Option<Range<u64>> {
         let mut comparison = blocks.comparison();
-        while !blocks.compare(&mut content(bytes), bytes.len() as u64, 64 << 10, &mut comparison).unwrap() {}
+        while !blocks.compare(&mut Content::of(bytes), bytes.len() as u64, 64 << 10, &mut comparison).unwrap()
+        {
+        }
         blocks.changed(&comparison)
     }
 
@@ -240,10 +234,10 @@ mod tests {
                 let found = changed(&blocks, &after).unwrap();
                 assert!(found.contains(&(place as u64)) && found.end - found.start <= 4096, "{found:?}");
             }
-            let same = blocks.same_up_to(&mut content(&before[..100_000]), 100_000).unwrap().unwrap();
+            let same = blocks.same_up_to(&mut Content::of(&before[..100_000]), 100_000).unwrap().unwrap();
             assert!((95_000..=100_000).contains(&same), "{same}");
 
-            blocks.cut(123_456, &mut content(&before)).unwrap();
+            blocks.cut(123_456, &mut Content::of(&before)).unwrap();
             assert_eq!(blocks.end(), 123_456 / 1024 * 1024);
             assert_eq!(changed(&blocks, &before), None);
         }
@@ -258,7 +252,7 @@ mod tests {
             after[50_000] ^= 1;
             assert_eq!(changed(&blocks, &before), None);
             assert_eq!(changed(&blocks, &after), Some(49_152..50_176));
-            assert_eq!(blocks.same_up_to(&mut content(&before), 9_000).unwrap().is_some(), from < 1024);
+            assert_eq!(blocks.same_up_to(&mut Content::of(&before), 9_000).unwrap().is_some(), from < 1024);
         }
     }
 }

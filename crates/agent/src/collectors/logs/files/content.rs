@@ -187,6 +187,16 @@ impl std::fmt::Debug for Packed {
 }
 
 #[cfg(test)]
+impl Content {
+    /// A file with these bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, bytes).unwrap();
+        Self::Plain(file)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::io::Write;
 

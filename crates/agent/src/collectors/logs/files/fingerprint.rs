@@ -338,15 +338,7 @@ impl Fingerprint {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn content(bytes: &[u8]) -> Content {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        Content::Plain(file)
-    }
 
     fn lines(range: std::ops::Range<u32>) -> Vec<u8> {
         range.flat_map(|n| format!("2026-11-28 line number {n} of the log\n").into_bytes()).collect()
@@ -396,10 +388,10 @@ mod tests {
         changed[place..].fill(b'x');
         for step in [50, 4_000, 256 << 10] {
             let known = fingerprint(&bytes, step);
-            assert!(known.is_in(&mut content(&bytes)).unwrap());
-            assert!(!known.is_in(&mut content(&changed)).unwrap());
+            assert!(known.is_in(&mut Content::of(&bytes)).unwrap());
+            assert!(!known.is_in(&mut Content::of(&changed)).unwrap());
             let same =
-                known.same_up_to(&mut content(&changed), changed.len() as u64).unwrap().unwrap() as usize;
+                known.same_up_to(&mut Content::of(&changed), changed.len() as u64).unwrap().unwrap() as usize;
             assert!(same <= place && same > place - 5_000, "{step}: {same} of {place}");
         }
     }
@@ -413,7 +405,7 @@ mod tests {
         let other = [&lines(2_000..2_500), last(&bytes, 300), b"new\n"].concat();
         for step in [50, 4_000, 256 << 10] {
             let known = fingerprint(&bytes, step);
-            let found = |bytes: &[u8]| known.moved_to(&mut content(bytes), bytes.len() as u64).unwrap();
+            let found = |bytes: &[u8]| known.moved_to(&mut Content::of(bytes), bytes.len() as u64).unwrap();
             assert_eq!(found(&more), Some(Moved { place: cut.len() as u64, known_from: 0 }), "{step}");
             assert_eq!(found(&other), None, "{step}");
         }

@@ -115,49 +115,51 @@ fn is_local(open: &OwnedFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io, time::Instant};
+    use std::{collections::HashSet, fs, io, path::PathBuf, time::Instant};
 
     use super::{
         super::{
-            Globs, patterns,
             progress::Progress,
             route::Routes,
-            walk::{Nothing, Walk},
+            tests::{Case, Seen},
+            walk::Walk,
         },
         *,
     };
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    struct Case {
-        folder: tempfile::TempDir,
+    /// A directory that is walked again and again.
+    struct Walked {
+        case: Case,
         routes: Routes,
         listings: Listings,
     }
 
-    impl Case {
-        fn new(files: usize) -> io::Result<Self> {
-            let folder = tempfile::tempdir()?;
-            for n in 0..files {
-                fs::write(folder.path().join(format!("{n}.log")), "")?;
-            }
-            let glob = format!("{}/*.log", folder.path().canonicalize()?.display());
-            let globs =
-                Globs { include: patterns(&[glob], |problem| panic!("{problem}")), exclude: Vec::new() };
+    impl Walked {
+        fn new(files: usize) -> Self {
+            let case = Case::new();
+            (0..files).for_each(|n| drop(case.write(format!("{n}.log"))));
+            let globs = case.globs(&["*.log"], &[]);
             let routes = Routes::new(&globs.include, &globs.exclude);
             // Some ticks of the file system's clock.
             let listings = Listings { quiet: Duration::from_millis(50), ..Listings::default() };
-            Ok(Self { folder, routes, listings })
+            Self { case, routes, listings }
         }
 
-        /// How many files a walk finds, and whether a listing was kept.
+        fn path(&self, name: &str) -> PathBuf {
+            self.case.root.join(name)
+        }
+
+        /// Whether a listing is kept after a walk, and how many files it finds.
         fn walk(&mut self) -> (bool, usize) {
-            let (progress, hung) = (Progress::default(), std::collections::HashSet::new());
-            let mut files = Files::default();
+            let (progress, hung) = (Progress::default(), HashSet::new());
+            let mut seen = Seen::default();
             let walk = Walk::new(&self.routes, &progress, &hung).with(&mut self.listings);
-            walk.all(&mut files).unwrap();
+            walk.all(&mut seen).unwrap();
+            assert!(seen.problems.is_empty(), "{:?}", seen.problems);
             self.listings.end_walk();
-            (!self.listings.kept.is_empty(), files.0)
+            (!self.listings.kept.is_empty(), seen.files.len())
         }
 
         fn walk_until_kept(&mut self) -> usize {
@@ -172,69 +174,44 @@ mod tests {
         }
     }
 
-    /// Counts files.
-    #[derive(Default)]
-    struct Files(usize);
-
-    impl super::super::walk::Findings for Files {
-        fn file(&mut self, _: super::super::FoundFile) -> Result<(), super::super::walk::Stopped> {
-            self.0 += 1;
-            Ok(())
-        }
-
-        fn folder(&mut self, open: &OwnedFd, folder: &Folder) {
-            Nothing.folder(open, folder);
-        }
-
-        fn link(&mut self, _: &Folder, _: &std::ffi::OsStr, _: &[(OwnedFd, OsString)]) {}
-
-        fn problem(&mut self, path: &std::path::Path, problem: &super::super::entry::NotFollowed) {
-            panic!("{}: {problem:?}", path.display());
-        }
-
-        fn between(&mut self) -> Result<(), super::super::walk::Stopped> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn what_came_went_or_got_another_name_in_a_kept_directory_is_noticed() -> io::Result<()> {
-        let mut case = Case::new(100)?;
-        assert_eq!(case.walk_until_kept(), 100);
-        assert_eq!(case.walk(), (true, 100));
+        let mut walked = Walked::new(100);
+        assert_eq!(walked.walk_until_kept(), 100);
+        assert_eq!(walked.walk(), (true, 100));
 
-        fs::write(case.folder.path().join("new.log"), "")?;
-        assert_eq!(case.walk(), (false, 101), "it has only just changed");
-        assert_eq!(case.walk_until_kept(), 101);
+        walked.case.write("new.log");
+        assert_eq!(walked.walk(), (false, 101), "it has only just changed");
+        assert_eq!(walked.walk_until_kept(), 101);
 
-        fs::remove_file(case.folder.path().join("7.log"))?;
-        assert_eq!(case.walk().1, 100);
-        case.walk_until_kept();
-        fs::rename(case.folder.path().join("8.log"), case.folder.path().join("8.txt"))?;
-        assert_eq!(case.walk().1, 99);
+        fs::remove_file(walked.path("7.log"))?;
+        assert_eq!(walked.walk().1, 100);
+        walked.walk_until_kept();
+        fs::rename(walked.path("8.log"), walked.path("8.txt"))?;
+        assert_eq!(walked.walk().1, 99);
 
         // The time of the last modification can be set back, as rsync does; that of the last change can't.
-        case.walk_until_kept();
-        let before = fs::metadata(case.folder.path())?.modified()?;
-        fs::write(case.folder.path().join("copied.log"), "")?;
-        fs::File::open(case.folder.path())?.set_modified(before)?;
-        assert_eq!(case.walk().1, 100);
+        walked.walk_until_kept();
+        let before = fs::metadata(&walked.case.root)?.modified()?;
+        walked.case.write("copied.log");
+        fs::File::open(&walked.case.root)?.set_modified(before)?;
+        assert_eq!(walked.walk().1, 100);
         Ok(())
     }
 
     #[test]
     fn what_is_small_or_gone_is_not_kept() -> io::Result<()> {
-        let mut case = Case::new(10)?;
+        let mut walked = Walked::new(10);
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(200) {
-            assert_eq!(case.walk(), (false, 10));
+            assert_eq!(walked.walk(), (false, 10));
         }
 
-        let mut case = Case::new(100)?;
-        case.walk_until_kept();
-        fs::remove_dir_all(case.folder.path())?;
-        assert_eq!(case.walk(), (false, 0));
-        assert_eq!(case.listings.names, 0);
+        let mut walked = Walked::new(100);
+        walked.walk_until_kept();
+        fs::remove_dir_all(&walked.case.root)?;
+        assert_eq!(walked.walk(), (false, 0));
+        assert_eq!(walked.listings.names, 0);
         Ok(())
     }
 }

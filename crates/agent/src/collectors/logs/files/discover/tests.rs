@@ -25,10 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a walk came by.
 #[derive(Debug, Default)]
-struct Seen {
-    files: Vec<PathBuf>,
+pub(super) struct Seen {
+    pub(super) files: Vec<PathBuf>,
     folders: Vec<PathBuf>,
-    problems: Vec<PathBuf>,
+    pub(super) problems: Vec<PathBuf>,
 }
 
 impl Findings for Seen {
@@ -52,19 +52,19 @@ impl Findings for Seen {
     }
 }
 
-struct Case {
+pub(super) struct Case {
     _folder: tempfile::TempDir,
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Case {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         Self { _folder: folder, root }
     }
 
-    fn write(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(super) fn write(&self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "a line\n").unwrap();
@@ -76,7 +76,7 @@ impl Case {
         patterns(&globs, |problem| panic!("{problem}"))
     }
 
-    fn globs(&self, include: &[&str], exclude: &[&str]) -> Globs {
+    pub(super) fn globs(&self, include: &[&str], exclude: &[&str]) -> Globs {
         Globs { include: self.patterns(include), exclude: self.patterns(exclude) }
     }
 

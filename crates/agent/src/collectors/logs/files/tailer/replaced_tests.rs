@@ -36,6 +36,13 @@ impl Case {
         self.folder.path().join(name)
     }
 
+    /// Starts, and forgets so many lines once they are read.
+    fn start_and_read(&mut self, lines: usize) {
+        self.start();
+        self.wait("all lines", |case| case.lines.len() == lines);
+        self.lines.clear();
+    }
+
     fn start(&mut self) {
         let globs = [format!("{}/logs/*.log", self.folder.path().display())];
         let globs = discover::Globs {
@@ -184,9 +191,7 @@ fn a_file_that_is_replaced_by_a_copy_gives_only_what_is_new() {
         fs::rename(path.with_extension("new"), &path).unwrap();
     };
     append(&path, &lines.concat());
-    case.start();
-    case.wait("all lines", |case| case.lines.len() == 100);
-    case.lines.clear();
+    case.start_and_read(100);
 
     // As rsync does it, then as `sed -i` does it.
     replace(&(lines.concat() + "rsync\n"));
@@ -277,9 +282,7 @@ fn a_file_that_was_truncated_loses_no_line_that_begins_as_the_last_ones_read() {
     let mut case = Case::new();
     let path = case.path("logs/app.log");
     append(&path, &"nothing tells these lines apart, not even a time\n".repeat(50));
-    case.start();
-    case.wait("all lines", |case| case.lines.len() == 50);
-    case.lines.clear();
+    case.start_and_read(50);
     fs::write(&path, "nothing tells these lines apart, not even a time\n".repeat(4)).unwrap();
     case.wait("the lines behind the truncation", |case| case.lines.len() == 4);
 }
@@ -289,9 +292,7 @@ fn an_early_line_that_is_changed_in_a_copy_is_all_that_is_read_of_it() {
     let mut case = Case::new();
     let path = case.path("logs/app.log");
     append(&path, &numbered(0..100));
-    case.start();
-    case.wait("all lines", |case| case.lines.len() == 100);
-    case.lines.clear();
+    case.start_and_read(100);
     let edited = numbered(0..100).replace("number 3 ", "number three ") + "new\n";
     fs::write(path.with_extension("new"), edited).unwrap();
     fs::rename(path.with_extension("new"), &path).unwrap();
@@ -422,9 +423,7 @@ fn a_new_file_that_begins_as_the_old_one_is_read_whole() {
     let path = case.path("logs/app.log");
     let banner = "starting up, version 1.2.3\n".repeat(100);
     append(&path, &(banner.clone() + &numbered(0..100)));
-    case.start();
-    case.wait("all lines", |case| case.lines.len() == 200);
-    case.lines.clear();
+    case.start_and_read(200);
 
     fs::rename(&path, case.path("logs/app.log.1")).unwrap();
     append(&path, &banner);
@@ -442,9 +441,7 @@ fn a_program_that_writes_on_to_a_file_that_was_replaced_is_read() {
     let mut program = std::process::Command::new("cat");
     let mut program = program.stdin(std::process::Stdio::piped()).stdout(open).spawn().unwrap();
     let mut output = program.stdin.take().unwrap();
-    case.start();
-    case.wait("all lines", |case| case.lines.len() == 100);
-    case.lines.clear();
+    case.start_and_read(100);
 
     fs::write(path.with_extension("new"), numbered(0..100) + "edited\n").unwrap();
     fs::rename(path.with_extension("new"), &path).unwrap();
