@@ -16,12 +16,17 @@ use lapwing_service::{
 
 use crate::{Rig, line};
 
-/// A link to the rig's collector; it connects when it is first used.
+/// A user's link to the rig's collector; it connects when it is first used.
 pub fn connect(rig: &Rig) -> Result<Link> {
+    connect_as(rig, "user-me")
+}
+
+/// A link with another certificate of the rig.
+pub fn connect_as(rig: &Rig, name: &str) -> Result<Link> {
     let (host, port) = rig.grpc.rsplit_once(':').context("no port")?;
     let address = Address { host: host.to_owned(), port: port.parse()?, tls: true };
     let cert = |name: &str| rig.root().join("certs").join(name);
-    let identity = (cert("user-me.pem"), cert("user-me.key"));
+    let identity = (cert(&format!("{name}.pem")), cert(&format!("{name}.key")));
     Ok(Link::new(address, Credentials::default().with_tls(cert("ca.pem"), Some(identity))?)?)
 }
 

@@ -4,8 +4,17 @@
 use std::{io::Write, net::TcpStream, time::Duration};
 
 use anyhow::Result;
-use lapwing::v1::{IngestRequest, ingest_service_client::IngestServiceClient};
+use lapwing::{
+    batch,
+    codec::Compressor,
+    columns::{Columns, LogColumns, Text},
+    v1::{
+        Batch, Codec, IngestRequest, Origin, ResumeRequest, batch::Payload,
+        ingest_service_client::IngestServiceClient,
+    },
+};
 use lapwing_e2e::{Rig, RigOptions, client};
+use lapwing_service::clock::now;
 use tokio::task::JoinSet;
 
 /// Sizes of messages that announce all room there is.
@@ -65,4 +74,48 @@ async fn messages_that_trickle_hold_up_nobody() -> Result<()> {
     assert!(!trickling.is_finished());
     trickling.abort();
     rig.wait_for_rows(4 * LINES)
+}
+
+const AGENT: &str = "agent-001";
+const EPOCH: u64 = 7;
+
+/// So many equal lines of an agent.
+fn numbered(sequence: u64, line: &str, lines: u32) -> Result<Batch> {
+    let text = format!("{line}\n").repeat(lines as usize);
+    let logs = LogColumns::lines(Text::from("app.log"), now(), lines, text.into());
+    let packed = batch::pack(&Columns::Logs(logs), &mut Compressor::new(Codec::Zstd, None))?;
+    let origin = Origin { agent_id: AGENT.to_owned(), epoch: EPOCH, sequence, ..Origin::default() };
+    let digest = batch::digest(&packed);
+    Ok(Batch { origin: Some(origin), digest, payload: Some(Payload::Packed(packed)), ..Batch::default() })
+}
+
+/// Lines with many fields become more than is guessed of them, so the first batch asks for room again once it is read, for all that its
+/// agent may have. Those behind it had taken the room that it gave back, and waited for it: all of them were refused after five seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_becomes_more_than_was_guessed_does_not_wait_for_those_behind_it() -> Result<()> {
+    let rig = Rig::new(&RigOptions::default())?;
+    let client = IngestServiceClient::new(client::connect_as(&rig, &format!("agent-{AGENT}"))?);
+    let request = ResumeRequest { agent_id: AGENT.to_owned(), epoch: EPOCH, ..ResumeRequest::default() };
+    client.clone().resume(request).await?;
+
+    let fields: Vec<String> = (0..100).map(|n| format!("\"k{n}\":{n}")).collect();
+    let first = numbered(1, &format!("{{{}}}", fields.join(",")), 3_000)?;
+    let mut batches = vec![first];
+    for sequence in 2..=4 {
+        batches.push(numbered(sequence, "nothing in it", 2_000)?);
+    }
+    let mut sending = JoinSet::new();
+    for batch in batches {
+        let mut client = client.clone();
+        sending.spawn(async move {
+            let request = IngestRequest { batch: Some(batch), ..IngestRequest::default() };
+            client.ingest(tokio_stream::once(request)).await.map(|answer| answer.into_inner().accepted_rows)
+        });
+    }
+    let mut accepted = 0;
+    while let Some(sent) = sending.join_next().await {
+        accepted += sent??;
+    }
+    assert_eq!(accepted, 3_000 + 3 * 2_000);
+    Ok(())
 }
